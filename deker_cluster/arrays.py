@@ -1,0 +1,253 @@
+"""Handles of arrays."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deker_cluster.attributes import decode_values, encode_values, merge_custom
+from deker_cluster.core.tile_grid import TileGrid
+from deker_cluster.dataplane.tiled_array import TiledArray
+from deker_cluster.dimensions import Dimension, TimeDimension, build
+from deker_cluster.errors import DekerInstanceNotExistsError, DekerMetaDataError
+from deker_cluster.indexing import resolve_index
+from deker_cluster.registry.models import ArrayRecord
+from deker_cluster.schemas import ArraySchema, VArraySchema
+from deker_cluster.subset import Subset, VSubset
+
+if TYPE_CHECKING:
+    from deker_cluster.collection import Collection
+    from deker_cluster.dataplane.session import Session
+
+__all__ = ["Array", "BaseArray", "VArray", "decode_meta", "encode_meta"]
+
+
+def encode_meta(primary: dict[str, Any], custom: dict[str, Any]) -> str:
+    """Return an array's attributes as the registry stores them."""
+    return json.dumps({"primary": encode_values(primary), "custom": encode_values(custom)})
+
+
+def decode_meta(meta: str) -> tuple[OrderedDict[str, Any], OrderedDict[str, Any]]:
+    """Return primary and custom attributes from their stored form."""
+    try:
+        stored = json.loads(meta)
+        return decode_values(stored["primary"]), decode_values(stored["custom"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DekerMetaDataError(f"stored attributes cannot be read: {meta[:200]!r}") from error
+
+
+class BaseArray:
+    """What plain and virtual arrays share. Handles can be pickled; they hold no data."""
+
+    _subset_class: type[Subset] = Subset
+
+    def __init__(self, collection: Collection, record: ArrayRecord) -> None:
+        self._collection = collection
+        self._record = record
+
+    @property
+    def id(self) -> str:
+        """UUID of the array."""
+        return self._record.id
+
+    @property
+    def collection(self) -> str:
+        """Name of the collection."""
+        return self._collection.name
+
+    @property
+    def schema(self) -> ArraySchema | VArraySchema:
+        """The collection's schema."""
+        return self._collection.schema
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the cells."""
+        return self.schema.dtype
+
+    @property
+    def fill_value(self) -> np.generic:
+        """Value of cells that were never written."""
+        return self.schema.fill_value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Cells per dimension."""
+        return self.schema.shape
+
+    @property
+    def named_shape(self) -> tuple[tuple[str, int], ...]:
+        """Name and size of each dimension."""
+        return self.schema.named_shape
+
+    @property
+    def primary_attributes(self) -> OrderedDict[str, Any]:
+        """The attributes that identify the array."""
+        return OrderedDict(self._attributes[0])
+
+    @property
+    def custom_attributes(self) -> OrderedDict[str, Any]:
+        """The attributes that may change, as of when this handle read them."""
+        return OrderedDict(self._attributes[1])
+
+    @cached_property
+    def dimensions(self) -> tuple[Dimension | TimeDimension, ...]:
+        """The dimensions with their coordinates; time origins are this array's own."""
+        primary, custom = self._attributes
+        return tuple(build(schema, {**primary, **custom}) for schema in self.schema.dimensions)
+
+    @cached_property
+    def _attributes(self) -> tuple[OrderedDict[str, Any], OrderedDict[str, Any]]:
+        return decode_meta(self._record.meta)
+
+    @property
+    def session(self) -> Session:
+        """The open connection that this handle works through."""
+        return self._collection.session
+
+    @cached_property
+    def tiled(self) -> TiledArray:
+        """The array as the data plane sees it."""
+        schema = self.schema
+        tile_shape = schema.arrays_shape if isinstance(schema, VArraySchema) else schema.shape
+        return TiledArray(
+            id=self.id,
+            grid=TileGrid(schema.shape, tile_shape),
+            dtype=schema.dtype,
+            fill=schema.fill_value,
+            options=self._collection.hdf5_options,
+            copies=self._collection.replication,
+            description={
+                "collection": self._collection.name,
+                "collection_id": self._collection.id,
+                "schema": self._collection.schema_digest,
+                **json.loads(self._record.meta),
+            },
+        )
+
+    @property
+    def as_dict(self) -> dict[str, Any]:
+        """Everything about the array but its data."""
+        return {
+            "id": self.id,
+            "collection": self.collection,
+            "dimensions": [dimension.as_dict for dimension in self.schema.dimensions],
+            "shape": self.shape,
+            "named_shape": self.named_shape,
+            "primary_attributes": self.primary_attributes,
+            "custom_attributes": self.custom_attributes,
+        }
+
+    def read_meta(self) -> dict[str, Any]:
+        """Return id and attributes as they are stored now.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The array has been deleted.
+        """
+        primary, custom = decode_meta(self._current().meta)
+        return {"id": self.id, "primary_attributes": primary, "custom_attributes": custom}
+
+    def update_custom_attributes(self, attributes: dict[str, Any]) -> None:
+        """Set the named custom attributes; the others keep their values.
+
+        Two writers of different attributes do not undo each other.
+
+        Raises
+        ------
+        DekerValidationError
+            Unknown or primary name, or a value of a wrong type; nothing was changed.
+        DekerInstanceNotExistsError
+            The array has been deleted.
+        """
+        while True:
+            record = self._current()
+            primary, custom = decode_meta(record.meta)
+            merged = merge_custom(
+                self.schema.attributes, custom, attributes, self.schema.origin_attributes
+            )
+            meta = encode_meta(primary, merged)
+            if self.session.registry.update_meta(self.id, record.meta, meta):
+                self._forget()
+                self._record = ArrayRecord(
+                    id=record.id,
+                    collection_id=record.collection_id,
+                    meta=meta,
+                    generation=record.generation,
+                )
+                return
+
+    def delete(self) -> None:
+        """Delete the array; its files go later. Repeating it does nothing."""
+        self.session.registry.delete_array(self.id)
+
+    def _current(self) -> ArrayRecord:
+        record = self.session.registry.array(self.id)
+        if record is None:
+            raise DekerInstanceNotExistsError(
+                f"array {self.id} of collection {self.collection!r} has been deleted"
+            )
+        return record
+
+    def _forget(self) -> None:
+        for name in ("_attributes", "dimensions", "tiled"):
+            self.__dict__.pop(name, None)
+
+    def __getitem__(self, index: object) -> Subset:
+        """Select a part by positions, scale values, labels or times. Nothing is read yet.
+
+        Raises
+        ------
+        DekerIndexError
+            The index leaves the array, or matches nothing on a dimension.
+        """
+        return self._subset_class(self, resolve_index(index, self.dimensions))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Any:  # noqa: ANN401
+        return (self[position] for position in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BaseArray) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        shape = ", ".join(f"{name}: {size}" for name, size in self.named_shape)
+        return f"{type(self).__name__}({self.id}, {self.collection!r}, {self.dtype}, ({shape}))"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_collection": self._collection, "_record": self._record}
+
+
+class Array(BaseArray):
+    """An array that is stored as one tile."""
+
+
+class VArray(BaseArray):
+    """An array that is stored as a grid of tiles, on as many shards as there are."""
+
+    _subset_class = VSubset
+
+    @property
+    def vgrid(self) -> tuple[int, ...]:
+        """Tiles per dimension."""
+        return self.tiled.grid.vgrid
+
+    @property
+    def arrays_shape(self) -> tuple[int, ...]:
+        """Cells of a tile per dimension."""
+        return self.tiled.grid.tile_shape
+
+    @property
+    def as_dict(self) -> dict[str, Any]:
+        """Everything about the array but its data."""
+        return {**super().as_dict, "vgrid": self.vgrid}

@@ -1,0 +1,200 @@
+"""Handle of a collection."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from deker_cluster.arrays import Array, BaseArray, VArray, encode_meta
+from deker_cluster.attributes import primary_key, validate_attributes
+from deker_cluster.core.ids import new_id, validate_id
+from deker_cluster.errors import DekerMetaDataError
+from deker_cluster.filters import FilteredManager
+from deker_cluster.options import HDF5Options
+from deker_cluster.registry.models import ArrayRecord, CollectionRecord
+from deker_cluster.schemas import ArraySchema, VArraySchema, schema_from_dict
+
+if TYPE_CHECKING:
+    from deker_cluster.client import Client
+    from deker_cluster.dataplane.session import Session
+
+__all__ = ["METADATA_VERSION", "Collection", "collection_record"]
+
+METADATA_VERSION = "0.2"
+"""Version of the form of :attr:`Collection.as_dict`: Deker's, whose dicts are read too."""
+
+STORAGE_ADAPTER = "HDF5StorageAdapter"
+
+_PAGE = 1000
+
+
+def collection_record(
+    name: str, schema: ArraySchema | VArraySchema, options: HDF5Options | None
+) -> dict[str, Any]:
+    """Return what the registry stores of a new collection."""
+    return {
+        "name": name,
+        "type": "varray" if isinstance(schema, VArraySchema) else "array",
+        "schema": schema.as_dict,
+        "options": None if options is None else options.to_json(),
+        "storage_adapter": STORAGE_ADAPTER,
+        "metadata_version": METADATA_VERSION,
+        "replication": 1,
+    }
+
+
+class Collection:
+    """Arrays of one schema. Handles can be pickled, and are equal if they mean one collection."""
+
+    def __init__(self, client: Client, record: CollectionRecord) -> None:
+        self._client = client
+        self._record = record
+
+    @property
+    def id(self) -> str:
+        """UUID of the collection: a later one of the same name has another."""
+        return self._record.id
+
+    @property
+    def name(self) -> str:
+        """Name of the collection."""
+        return self._record.name
+
+    @cached_property
+    def schema(self) -> ArraySchema | VArraySchema:
+        """The schema of the arrays."""
+        try:
+            return schema_from_dict(self._record.record["schema"], self._record.record["type"])
+        except KeyError as error:
+            raise DekerMetaDataError(f"metadata of collection {self.name!r} lack {error}") from error
+
+    @property
+    def array_schema(self) -> ArraySchema | None:
+        """The schema, if the arrays are plain ones."""
+        return self.schema if isinstance(self.schema, ArraySchema) else None
+
+    @property
+    def varray_schema(self) -> VArraySchema | None:
+        """The schema, if the arrays are virtual ones."""
+        return self.schema if isinstance(self.schema, VArraySchema) else None
+
+    @cached_property
+    def options(self) -> HDF5Options | None:
+        """Chunks and compression, as they were given."""
+        stored = self._record.record.get("options")
+        return None if stored is None else HDF5Options.from_json(stored)
+
+    @property
+    def hdf5_options(self) -> HDF5Options:
+        """Chunks and compression in force."""
+        return self.options or HDF5Options()
+
+    @property
+    def replication(self) -> int:
+        """How many shards hold each tile."""
+        return int(self._record.record.get("replication", 1))
+
+    @cached_property
+    def schema_digest(self) -> str:
+        """Tells schemas apart; every tile file repeats it."""
+        text = json.dumps(self._record.record["schema"], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def as_dict(self) -> dict[str, Any]:
+        """The collection's metadata: what :meth:`Client.collection_from_dict` takes."""
+        return {
+            key: value for key, value in self._record.record.items() if key != "replication"
+        }
+
+    @property
+    def session(self) -> Session:
+        """The open connection that this handle works through."""
+        return self._client.session
+
+    def create(
+        self,
+        primary_attributes: Mapping[str, Any] | None = None,
+        custom_attributes: Mapping[str, Any] | None = None,
+        id_: str | None = None,
+    ) -> BaseArray:
+        """Make an array; it reads as the fill value until written.
+
+        Parameters
+        ----------
+        primary_attributes
+            A value for every primary attribute of the schema.
+        custom_attributes
+            Values of other attributes; those left out are None.
+        id_
+            A UUID of one's own choice.
+
+        Raises
+        ------
+        DekerValidationError
+            An attribute is missing, unknown or of a wrong type; the id is no UUID.
+        DekerArrayAlreadyExistsError
+            The id or the primary attributes are taken.
+        DekerInstanceNotExistsError
+            The collection has been deleted.
+        """
+        schema = self.schema
+        array_id = new_id() if id_ is None else validate_id(id_)
+        primary, custom = validate_attributes(
+            schema.attributes, primary_attributes, custom_attributes, schema.origin_attributes
+        )
+        key = primary_key(schema.attributes, primary) if primary else None
+        meta = encode_meta(primary, custom)
+        self.session.registry.create_array(self.id, array_id, key, meta)
+        return self.handle(
+            ArrayRecord(id=array_id, collection_id=self.id, meta=meta, generation=0)
+        )
+
+    def filter(self, conditions: Mapping[str, Any]) -> FilteredManager:
+        """Look for an array by ``{"id": ...}`` or by all its primary attributes."""
+        return FilteredManager(self, conditions)
+
+    def clear(self) -> None:
+        """Delete all arrays; the collection stays."""
+        self.session.registry.clear_collection(self.id)
+
+    def delete(self) -> None:
+        """Delete the collection with all its arrays. Repeating it does nothing."""
+        self.session.registry.delete_collection(self.id)
+
+    def handle(self, record: ArrayRecord) -> BaseArray:
+        """Return the handle of one of the collection's arrays."""
+        kind = VArray if isinstance(self.schema, VArraySchema) else Array
+        return kind(self, record)
+
+    def __iter__(self) -> Iterator[BaseArray]:
+        after: int | None = None
+        while True:
+            page, after = self.session.registry.arrays(self.id, after, _PAGE)
+            yield from map(self.handle, page)
+            if after is None:
+                return
+
+    def __len__(self) -> int:
+        return self.session.registry.count_arrays(self.id)
+
+    def __bool__(self) -> bool:
+        return True  # an empty collection is still one: `if collection:` asks whether it was found
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Collection) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"Collection({self.name!r}, {self.schema!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_client": self._client, "_record": self._record}

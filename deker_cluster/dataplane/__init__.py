@@ -1,0 +1,1 @@
+"""The way of bytes: reads and writes of selections, over whatever shards hold the tiles."""

@@ -1,0 +1,48 @@
+"""What the data plane must know of an array. Pure (no I/O)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from deker_cluster.core.tile_grid import TileGrid
+from deker_cluster.options import HDF5Options
+
+__all__ = ["TiledArray"]
+
+
+@attrs.frozen(eq=False)
+class TiledArray:
+    """An array as a grid of tiles; a plain array is a grid of one."""
+
+    id: str
+    grid: TileGrid
+    dtype: np.dtype[Any]
+    fill: np.generic
+    """Value of cells that were never written."""
+    options: HDF5Options
+    copies: int
+    """How many shards hold each tile."""
+    description: dict[str, Any]
+    """Collection, attributes and schema, as every tile file repeats them for a rebuild."""
+
+    def tile_meta(self, ordinal: int, version: int, tiles: int) -> dict[str, Any]:
+        """Return what a tile file says about itself.
+
+        Parameters
+        ----------
+        version
+            The write's fencing token.
+        tiles
+            How many tiles the same commit moves: a rebuild takes it whole or not at all.
+        """
+        return {
+            **self.description,
+            "array": self.id,
+            "tile": list(self.grid.position(ordinal)),
+            "ordinal": ordinal,
+            "version": version,
+            "tiles": tiles,
+        }

@@ -1,0 +1,268 @@
+"""The errors that a user can meet. Standard library only.
+
+    DekerBaseApplicationError
+    ├── DekerClientError (RuntimeError)          opening, using or closing a client
+    │   ├── DekerURIError                        the address makes no sense
+    │   ├── RegistryUnavailableError *           nobody answers at the registry's address
+    │   ├── RegistryRefusedError                 wrong password, wrong version, not writable
+    │   ├── ClusterNotFoundError                 the registry holds no cluster of that name
+    │   └── DataDirectoryError                   another cluster's, a newer format's, not a directory
+    ├── DekerValidationError                     a value that cannot be accepted
+    │   └── DekerArrayAlreadyExistsError (DekerArrayError)
+    ├── DekerInvalidSchemaError
+    │   └── DekerMetaDataError                   stored metadata that cannot be read
+    ├── DekerCollectionError
+    │   ├── DekerCollectionAlreadyExistsError
+    │   └── DekerCollectionNotExistsError
+    ├── DekerArrayError
+    │   ├── DekerArrayTypeError (TypeError)      data whose dtype does not fit
+    │   ├── DekerIndexError (IndexError)         a selection or a shape that does not fit
+    │   └── DekerSubsetError
+    │       └── DekerVSubsetError (DekerExceptionGroup)
+    ├── DekerFilterError
+    │   └── DekerIncompleteFilterError (NotImplementedError)
+    ├── DekerInstanceNotExistsError              a handle of something deleted
+    ├── DekerInvalidManagerCallError
+    ├── DekerExceptionGroup
+    ├── DekerMemoryError (MemoryError)
+    ├── DekerLockError *                         a lease was not granted in time
+    ├── CommitConflictError *                    someone else committed first
+    ├── CommitStateUnknownError                  the registry went away during a commit: ask again
+    ├── DekerIntegrityError                      stored bytes are not what was written
+    ├── ShardUnavailableError *                  a shard did not answer before the deadline
+    └── StorageFullError *                       no room on a shard's disk
+
+``*``: :attr:`DekerBaseApplicationError.retryable` is true, the same call may succeed later.
+
+Every class hands all its positional arguments to ``Exception.__init__`` and builds its text in
+``__str__``: that is what survives the pickling between Ray processes. None mixes in ``OSError``,
+whose constructor rewrites its arguments. Addresses are redacted before they get here.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ClusterNotFoundError",
+    "CommitConflictError",
+    "CommitStateUnknownError",
+    "DataDirectoryError",
+    "DekerArrayAlreadyExistsError",
+    "DekerArrayError",
+    "DekerArrayTypeError",
+    "DekerBaseApplicationError",
+    "DekerClientError",
+    "DekerCollectionAlreadyExistsError",
+    "DekerCollectionError",
+    "DekerCollectionNotExistsError",
+    "DekerExceptionGroup",
+    "DekerFilterError",
+    "DekerIncompleteFilterError",
+    "DekerIndexError",
+    "DekerInstanceNotExistsError",
+    "DekerIntegrityError",
+    "DekerInvalidManagerCallError",
+    "DekerInvalidSchemaError",
+    "DekerLockError",
+    "DekerMemoryError",
+    "DekerMetaDataError",
+    "DekerSubsetError",
+    "DekerURIError",
+    "DekerVSubsetError",
+    "DekerValidationError",
+    "RegistryRefusedError",
+    "RegistryUnavailableError",
+    "ShardUnavailableError",
+    "StorageFullError",
+]
+
+
+class DekerBaseApplicationError(Exception):
+    """Root of every error that this package raises on purpose."""
+
+    retryable: ClassVar[bool] = False
+    """Whether the same call, unchanged, may succeed later."""
+
+
+class DekerClientError(DekerBaseApplicationError, RuntimeError):
+    """A client could not be opened, or is closed."""
+
+
+class DekerURIError(DekerClientError):
+    """An address that names neither a directory nor a registry."""
+
+
+class RegistryUnavailableError(DekerClientError):
+    """Nobody answered at the registry's address before the deadline. Nothing was changed."""
+
+    retryable = True
+
+
+class RegistryRefusedError(DekerClientError):
+    """The registry answered, but will not serve: password, version, or a read-only server."""
+
+
+class ClusterNotFoundError(DekerClientError):
+    """The registry answered and holds no cluster of that name."""
+
+
+class DataDirectoryError(DekerClientError):
+    """A directory that this cluster must not use: another cluster's, or of a newer format."""
+
+
+class DekerValidationError(DekerBaseApplicationError):
+    """A value that cannot be accepted; nothing was changed."""
+
+
+class DekerInvalidSchemaError(DekerBaseApplicationError):
+    """A schema that contradicts itself."""
+
+
+class DekerMetaDataError(DekerInvalidSchemaError):
+    """Stored metadata that this version cannot read."""
+
+
+class DekerCollectionError(DekerBaseApplicationError):
+    """Something about a collection as a whole."""
+
+
+class DekerCollectionAlreadyExistsError(DekerCollectionError):
+    """A collection of that name is there already."""
+
+
+class DekerCollectionNotExistsError(DekerCollectionError):
+    """No collection of that name."""
+
+
+class DekerArrayError(DekerBaseApplicationError):
+    """Something about one array."""
+
+
+class DekerArrayAlreadyExistsError(DekerValidationError, DekerArrayError):
+    """An array with that id, or with those primary attributes, is there already."""
+
+
+class DekerArrayTypeError(DekerArrayError, TypeError):
+    """Data whose dtype cannot be stored without loss."""
+
+
+class DekerIndexError(DekerArrayError, IndexError):
+    """A selection that leaves the array, matches nothing, or does not fit the data's shape."""
+
+
+class DekerSubsetError(DekerArrayError):
+    """Something about one subset."""
+
+
+class DekerExceptionGroup(DekerBaseApplicationError):
+    """Several failures of one operation.
+
+    Parameters
+    ----------
+    message
+        What was being done.
+    exceptions
+        One text per failure.
+    """
+
+    def __init__(self, message: str, exceptions: list[str] | None = None) -> None:
+        super().__init__(message, exceptions or [])
+        self.message = message
+        self.exceptions = exceptions or []
+
+    def __str__(self) -> str:
+        return "\n  ".join([self.message, *self.exceptions])
+
+
+class DekerVSubsetError(DekerSubsetError, DekerExceptionGroup):
+    """Several tiles of a virtual array failed; none of them was changed."""
+
+
+class DekerFilterError(DekerBaseApplicationError):
+    """A filter that makes no sense for the collection."""
+
+
+class DekerIncompleteFilterError(DekerFilterError, NotImplementedError):
+    """A filter that does not name every primary attribute."""
+
+
+class DekerInstanceNotExistsError(DekerBaseApplicationError):
+    """The array or collection behind a handle has been deleted."""
+
+
+class DekerInvalidManagerCallError(DekerBaseApplicationError):
+    """``.varrays`` of a collection of plain arrays."""
+
+
+class DekerMemoryError(DekerBaseApplicationError, MemoryError):
+    """The result would not fit into the memory limit."""
+
+
+class DekerLockError(DekerBaseApplicationError):
+    """Another writer held the tiles until ``write_lock_timeout`` ran out. Nothing was changed."""
+
+    retryable = True
+
+
+class CommitConflictError(DekerBaseApplicationError):
+    """The lease had ended, or a tile had moved on, when the commit arrived. Nothing was changed."""
+
+    retryable = True
+
+
+class CommitStateUnknownError(DekerBaseApplicationError):
+    """The registry went away during a commit and did not come back before the deadline.
+
+    This is not a failure: the commit may or may not have happened. ``operation_id`` asks for
+    the outcome once the registry is back.
+    """
+
+    def __init__(self, message: str, operation_id: str = "") -> None:
+        super().__init__(message, operation_id)
+        self.message = message
+        self.operation_id = operation_id
+
+    def __str__(self) -> str:
+        return f"{self.message} (operation {self.operation_id})"
+
+
+class DekerIntegrityError(DekerBaseApplicationError):
+    """Stored bytes are not what was written.
+
+    Parameters
+    ----------
+    what
+        What was found.
+    array, tile, shard
+        Where: array id, tile ordinal and shard, as far as they are known.
+    """
+
+    def __init__(
+        self, what: str, array: str | None = None, tile: int | None = None, shard: str | None = None
+    ) -> None:
+        super().__init__(what, array, tile, shard)
+        self.what = what
+        self.array = array
+        self.tile = tile
+        self.shard = shard
+
+    def __str__(self) -> str:
+        places = [
+            f"{word} {value}"
+            for word, value in (("array", self.array), ("tile", self.tile), ("shard", self.shard))
+            if value is not None
+        ]
+        return f"{self.what} ({', '.join(places)})" if places else self.what
+
+
+class ShardUnavailableError(DekerBaseApplicationError):
+    """A shard that holds needed tiles did not answer before the deadline."""
+
+    retryable = True
+
+
+class StorageFullError(DekerBaseApplicationError):
+    """No room was left on a shard's disk. Nothing was changed, staged files are gone."""
+
+    retryable = True

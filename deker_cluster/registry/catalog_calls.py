@@ -1,0 +1,246 @@
+"""The registry's calls about collections and arrays."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from deker_cluster.errors import (
+    ClusterNotFoundError,
+    DekerArrayAlreadyExistsError,
+    DekerCollectionAlreadyExistsError,
+    DekerInstanceNotExistsError,
+    DekerValidationError,
+)
+from deker_cluster.registry.keys import check_id
+from deker_cluster.registry.models import ArrayRecord, CollectionRecord
+from deker_cluster.registry.replies import array_records, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deker_cluster.registry.link import RegistryLink
+
+__all__ = ["CatalogCalls"]
+
+_CLEAR_BATCH = 1000
+"""Arrays removed per call: other clients wait while a server function runs."""
+
+
+class CatalogCalls:
+    """The part of :class:`~deker_cluster.registry.Registry` about collections and arrays."""
+
+    _link: RegistryLink
+    name: str
+
+    def create_collection(self, name: str, collection_id: str, record: Mapping[str, Any]) -> None:
+        """Make a collection.
+
+        Raises
+        ------
+        DekerCollectionAlreadyExistsError
+            The name or the id is taken.
+        ClusterNotFoundError
+            There is no cluster of this name.
+        """
+        check_id(collection_id, "a collection id")
+        reply = self._link.change(
+            "create_collection", name, collection_id, to_json(record, f"collection {name!r}")
+        )
+        if reply[0] == b"exists":
+            raise DekerCollectionAlreadyExistsError(
+                f"a collection named {name!r}, or with the id {collection_id}, exists already"
+            )
+        if reply[0] == b"nocluster":
+            raise ClusterNotFoundError(f"the registry holds no cluster named {self.name!r}")
+
+    def collection(self, name: str) -> CollectionRecord | None:
+        """Return a collection; None when there is none of that name."""
+        found = self._collections(name)
+        return found[0] if found else None
+
+    def collections(self) -> list[CollectionRecord]:
+        """Return all collections, by name."""
+        return sorted(self._collections(), key=lambda collection: collection.name)
+
+    def _collections(self, *names: str) -> list[CollectionRecord]:
+        flat = self._link.read("collections", *names)[1:]
+        return [
+            CollectionRecord(
+                id=flat[i].decode(), name=flat[i + 1].decode(), record=json.loads(flat[i + 2])
+            )
+            for i in range(0, len(flat), 3)
+        ]
+
+    def delete_collection(self, collection_id: str) -> bool:
+        """Delete a collection: nobody can use its name, its record or its arrays from now on.
+
+        What it held is removed later by :meth:`purge_collection`, when its garbage item is due.
+
+        Returns
+        -------
+        bool
+            Whether it was there.
+        """
+        check_id(collection_id, "a collection id")
+        return bool(self._link.change("delete_collection", collection_id)[1])
+
+    def clear_collection(self, collection_id: str) -> None:
+        """Delete the arrays that a collection holds now; it stays.
+
+        Many arrays take several calls to the server: others may see some of them deleted and some
+        not. Arrays that are made meanwhile stay.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The collection has been deleted.
+        """
+        check_id(collection_id, "a collection id")
+        newest: Any = ""
+        left = 1
+        while left:
+            reply = self._link.change("clear_collection", collection_id, newest, _CLEAR_BATCH)
+            self._check_collection(reply, collection_id)
+            _, newest, left = reply
+
+    def purge_collection(self, collection_id: str, limit: int) -> int:
+        """Remove up to ``limit`` arrays of a deleted collection and return how many are left.
+
+        Raises
+        ------
+        DekerValidationError
+            The collection has not been deleted.
+        """
+        check_id(collection_id, "a collection id")
+        reply = self._link.change("purge_collection", collection_id, _positive(limit))
+        if reply[0] == b"alive":
+            raise DekerValidationError(
+                f"collection {collection_id} cannot be purged: it has not been deleted"
+            )
+        left: int = reply[1]
+        return left
+
+    def create_array(
+        self, collection_id: str, array_id: str, primary_key: str | None, meta: str
+    ) -> None:
+        """Make an array without any tiles.
+
+        Raises
+        ------
+        DekerArrayAlreadyExistsError
+            The id, or the primary key in this collection, is taken; the message says which.
+        DekerInstanceNotExistsError
+            The collection has been deleted.
+        """
+        check_id(collection_id, "a collection id")
+        check_id(array_id, "an array id")
+        keyed = primary_key is not None
+        reply = self._link.change(
+            "create_array", collection_id, array_id, int(keyed), primary_key or "", meta
+        )
+        self._check_collection(reply, collection_id)
+        if reply[0] == b"exists":
+            if reply[1] == b"id":
+                raise DekerArrayAlreadyExistsError(
+                    f"an array with the id {array_id} exists already"
+                )
+            raise DekerArrayAlreadyExistsError(
+                f"an array with the primary attributes {primary_key} exists already "
+                f"in collection {collection_id}: {reply[2].decode()}"
+            )
+
+    def array(self, array_id: str) -> ArrayRecord | None:
+        """Return an array; None when it, or its collection, is not there."""
+        reply = self._link.read("array", check_id(array_id, "an array id"))
+        return array_records(reply[1:])[0] if reply[0] == b"ok" else None
+
+    def find_array(self, collection_id: str, primary_key: str) -> ArrayRecord | None:
+        """Return the array with that primary key; None when there is none.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The collection has been deleted.
+        """
+        check_id(collection_id, "a collection id")
+        reply = self._link.read("find_array", collection_id, primary_key)
+        self._check_collection(reply, collection_id)
+        found = array_records(reply[1:])
+        return found[0] if found else None
+
+    def arrays(
+        self, collection_id: str, after: int | None = None, limit: int = 1000
+    ) -> tuple[list[ArrayRecord], int | None]:
+        """Return a page of a collection's arrays in the order of their creation.
+
+        Parameters
+        ----------
+        after
+            The cursor that came with the page before; None for the first page.
+
+        Returns
+        -------
+        tuple
+            The arrays, and the next page's cursor; None when this page is the last.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The collection has been deleted.
+        """
+        check_id(collection_id, "a collection id")
+        reply = self._link.read("arrays", collection_id, int(after or 0), _positive(limit))
+        self._check_collection(reply, collection_id)
+        return array_records(reply[2:]), reply[1] if reply[1] >= 0 else None
+
+    def count_arrays(self, collection_id: str) -> int:
+        """Return how many arrays a collection holds.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The collection has been deleted.
+        """
+        reply = self._link.read("count_arrays", check_id(collection_id, "a collection id"))
+        self._check_collection(reply, collection_id)
+        number: int = reply[1]
+        return number
+
+    def update_meta(self, array_id: str, expected: str, new: str) -> bool:
+        """Replace an array's metadata if they still are what the caller read.
+
+        Returns
+        -------
+        bool
+            False, and nothing was changed: the stored text is not ``expected``.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The array or its collection has been deleted.
+        """
+        reply = self._link.change("update_meta", check_id(array_id, "an array id"), expected, new)
+        if reply[0] == b"gone":
+            raise DekerInstanceNotExistsError(f"array {array_id} has been deleted")
+        return bool(reply[1])
+
+    def delete_array(self, array_id: str) -> bool:
+        """Delete an array with its manifest and leases; its files become garbage.
+
+        Returns
+        -------
+        bool
+            Whether it was there.
+        """
+        return bool(self._link.change("delete_array", check_id(array_id, "an array id"))[1])
+
+    def _check_collection(self, reply: list[Any], collection_id: str) -> None:
+        if reply[0] == b"gone":
+            raise DekerInstanceNotExistsError(f"collection {collection_id} has been deleted")
+
+
+def _positive(limit: int) -> int:
+    if limit < 1:
+        raise DekerValidationError(f"a limit must be at least 1, got {limit}")
+    return int(limit)

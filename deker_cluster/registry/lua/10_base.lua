@@ -1,0 +1,124 @@
+-- What all functions of the library share. The loader puts the "#!lua" line and VERSION above.
+--
+-- Every function is called with exactly one key, "deker:{<cluster>}:cluster". All other keys are
+-- made from its prefix, so that they share the hash tag and live on one node of a clustered server.
+-- Every reply starts with a word: "ok", or what stood in the way. A function checks everything
+-- before its first write: the server does not undo what a failing script has written.
+
+local OPERATION_MS = 3600000 -- how long the result of an operation is kept
+local DEFAULT_GRACE_S = 60   -- readers may still hold entries that are this old
+local SLICE = 4000           -- values per unpack(): Lua's C stack ends at 8000. Even: HSET takes pairs.
+
+local function prefix_of(keys)
+  return (string.gsub(keys[1], 'cluster$', ''))
+end
+
+-- tostring() turns 1e15 and above into powers of ten.
+local function digits(number)
+  return string.format('%.0f', number)
+end
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- When something that is garbage from now on may be deleted, in ms.
+local function due_ms(p, now)
+  local grace = redis.call('HGET', p .. 'cluster', 's:garbage_grace_s')
+  return now + math.floor((tonumber(grace or '') or DEFAULT_GRACE_S) * 1000)
+end
+
+-- One command over a list of any length; returns the sum of its replies.
+local function sliced(command, key, list)
+  local sum = 0
+  for first = 1, #list, SLICE do
+    local last = math.min(first + SLICE - 1, #list)
+    sum = sum + redis.call(command, key, unpack(list, first, last))
+  end
+  return sum
+end
+
+-- Values of the fields of a hash; false where there is none.
+local function values_of(key, fields)
+  local n = #fields
+  if n == 0 then
+    return {}
+  end
+  if n <= SLICE then
+    return redis.call('HMGET', key, unpack(fields))
+  end
+  local values = {}
+  for first = 1, n, SLICE do
+    local part = redis.call('HMGET', key, unpack(fields, first, math.min(first + SLICE - 1, n)))
+    for i = 1, #part do
+      values[first + i - 1] = part[i]
+    end
+  end
+  return values
+end
+
+-- Generation and collection id of an array that exists in a collection that exists; else nil.
+local function alive(p, array)
+  local found = redis.call('HMGET', p .. 'a:' .. array, 'generation', 'cid')
+  if found[2] and redis.call('EXISTS', p .. 'c:' .. found[2]) == 1 then
+    return tonumber(found[1]), found[2]
+  end
+end
+
+local function has_cluster(p)
+  return redis.call('EXISTS', p .. 'cluster') == 1
+end
+
+local function epoch_of(p)
+  return tonumber(redis.call('HGET', p .. 'cluster', 'epoch') or 0)
+end
+
+local function reading(name, body)
+  redis.register_function{
+    function_name = 'deker1_' .. name,
+    flags = {'no-writes'},
+    callback = function(keys, args)
+      return body(prefix_of(keys), args)
+    end,
+  }
+end
+
+-- ARGV[1] of every changing function is the id of the operation. A request that arrives twice,
+-- because its first reply was lost, gets the stored reply and changes nothing. Refusals that
+-- changed nothing are not stored: the body returns false as its second value.
+local function changing(name, body, flags)
+  redis.register_function{
+    function_name = 'deker1_' .. name,
+    flags = flags or {},
+    callback = function(keys, args)
+      local p = prefix_of(keys)
+      local operation = p .. 'op:' .. args[1]
+      local stored = redis.call('GET', operation)
+      if stored then
+        return cmsgpack.unpack(stored)
+      end
+      local reply, changed = body(p, args)
+      if changed ~= false then
+        redis.call('SET', operation, cmsgpack.pack(reply), 'PX', OPERATION_MS)
+      end
+      return reply
+    end,
+  }
+end
+
+-- version: KEYS and ARGV are ignored. Returns the version of this library.
+redis.register_function{
+  function_name = 'deker1_version',
+  flags = {'no-writes'},
+  callback = function()
+    return VERSION
+  end,
+}
+
+-- outcome: ARGV operation. Returns the reply stored for a changing operation, or {"void"}.
+-- An operation that is unknown is made void: should its request still be under way, it will find
+-- this mark and change nothing. So the answer is final.
+changing('outcome', function()
+  return {'void'}
+end)

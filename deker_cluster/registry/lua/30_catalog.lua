@@ -1,0 +1,223 @@
+-- Collections and arrays.
+--
+-- collections: hash name -> collection id
+-- c:<cid>: hash name, record, seq (number of the array created last)
+-- c:<cid>:arrays: zset array id -> seq;  c:<cid>:pk: hash primary key -> array id
+-- a:<aid>: hash cid, generation, meta, seq, pk (only with a primary key)
+
+-- Names a whole array as garbage. Versions up to the newest token so far are meant: the same id may
+-- be used again for a new array, whose versions are newer.
+local function array_garbage(p, array, due)
+  local token = redis.call('GET', p .. 'tokens') or '0'
+  redis.call('ZADD', p .. 'garbage', due, 'A:' .. array .. ':' .. token)
+end
+
+local function drop_array(p, array)
+  local key = p .. 'a:' .. array
+  local found = redis.call('HMGET', key, 'cid', 'pk')
+  if found[1] then
+    local collection = p .. 'c:' .. found[1]
+    redis.call('ZREM', collection .. ':arrays', array)
+    if found[2] then
+      redis.call('HDEL', collection .. ':pk', found[2])
+    end
+  end
+  redis.call('UNLINK', key, key .. ':m', key .. ':l')
+end
+
+-- create_collection: ARGV operation, name, id, record.
+-- Returns {"ok"} | {"exists"} | {"nocluster"}
+changing('create_collection', function(p, args)
+  if not has_cluster(p) then
+    return {'nocluster'}, false
+  end
+  local key = p .. 'c:' .. args[3]
+  -- Arrays of a deleted collection with this id may not be purged yet: they would come back.
+  if redis.call('HEXISTS', p .. 'collections', args[2]) == 1
+    or redis.call('EXISTS', key, key .. ':arrays') > 0 then
+    return {'exists'}, false
+  end
+  redis.call('HSET', p .. 'collections', args[2], args[3])
+  redis.call('HSET', key, 'name', args[2], 'record', args[4], 'seq', 0)
+  return {'ok'}
+end)
+
+-- collections: ARGV name, or nothing for all.
+-- Returns {"ok", id, name, record, id, name, record, ...}
+reading('collections', function(p, args)
+  local ids
+  if args[1] then
+    ids = {redis.call('HGET', p .. 'collections', args[1]) or nil}
+  else
+    ids = redis.call('HVALS', p .. 'collections')
+  end
+  local reply = {'ok'}
+  for _, id in ipairs(ids) do
+    local found = redis.call('HMGET', p .. 'c:' .. id, 'name', 'record')
+    reply[#reply + 1] = id
+    reply[#reply + 1] = found[1]
+    reply[#reply + 1] = found[2]
+  end
+  return reply
+end)
+
+-- delete_collection: ARGV operation, id. Returns {"ok", 1 | 0}: whether it was there.
+-- From now on nobody can use its arrays; purge_collection removes them piece by piece.
+changing('delete_collection', function(p, args)
+  local key = p .. 'c:' .. args[2]
+  local name = redis.call('HGET', key, 'name')
+  if not name then
+    return {'ok', 0}, false
+  end
+  redis.call('HDEL', p .. 'collections', name)
+  redis.call('UNLINK', key, key .. ':pk')
+  redis.call('ZADD', p .. 'garbage', due_ms(p, now_ms()), 'C:' .. args[2])
+  return {'ok', 1}
+end, {'allow-oom'})
+
+-- clear_collection: ARGV operation, id, last seq or "", limit.
+-- Deletes up to limit arrays that were created no later than seq (the newest one, when "").
+-- Returns {"ok", seq, number of such arrays left} | {"gone"}
+changing('clear_collection', function(p, args)
+  local key = p .. 'c:' .. args[2]
+  local last = args[3] ~= '' and args[3] or redis.call('HGET', key, 'seq')
+  if not last or redis.call('EXISTS', key) == 0 then
+    return {'gone'}, false
+  end
+  local due = due_ms(p, now_ms())
+  local ids = redis.call('ZRANGEBYSCORE', key .. ':arrays', '-inf', last, 'LIMIT', 0, args[4])
+  for _, id in ipairs(ids) do
+    drop_array(p, id)
+    array_garbage(p, id, due)
+  end
+  return {'ok', tonumber(last), redis.call('ZCOUNT', key .. ':arrays', '-inf', last)}
+end, {'allow-oom'})
+
+-- purge_collection: ARGV operation, id, limit. Removes up to limit arrays of a deleted collection.
+-- Their files are named by the collection's own garbage item.
+-- Returns {"ok", number of arrays left} | {"alive"}
+changing('purge_collection', function(p, args)
+  local key = p .. 'c:' .. args[2]
+  if redis.call('EXISTS', key) == 1 then
+    return {'alive'}, false
+  end
+  for _, id in ipairs(redis.call('ZRANGE', key .. ':arrays', 0, tonumber(args[3]) - 1)) do
+    drop_array(p, id)
+  end
+  return {'ok', redis.call('ZCARD', key .. ':arrays')}
+end, {'allow-oom'})
+
+-- create_array: ARGV operation, collection id, array id, "1" or "0", primary key or "", meta.
+-- Returns {"ok"} | {"gone"} | {"exists", "id" or "primary", id of the array that is there}
+changing('create_array', function(p, args)
+  local collection, id, keyed, primary, meta = args[2], args[3], args[4] == '1', args[5], args[6]
+  local key = p .. 'c:' .. collection
+  if redis.call('EXISTS', key) == 0 then
+    return {'gone'}, false
+  end
+  if alive(p, id) then
+    return {'exists', 'id', id}, false
+  end
+  local other = keyed and redis.call('HGET', key .. ':pk', primary)
+  if other then
+    return {'exists', 'primary', other}, false
+  end
+  if redis.call('EXISTS', p .. 'a:' .. id) == 1 then
+    -- It was in a collection that is deleted but not purged yet.
+    drop_array(p, id)
+    array_garbage(p, id, due_ms(p, now_ms()))
+  end
+  local seq = redis.call('HINCRBY', key, 'seq', 1)
+  redis.call('HSET', p .. 'a:' .. id, 'cid', collection, 'generation', 0, 'meta', meta)
+  redis.call('ZADD', key .. ':arrays', seq, id)
+  if keyed then
+    redis.call('HSET', p .. 'a:' .. id, 'pk', primary)
+    redis.call('HSET', key .. ':pk', primary, id)
+  end
+  return {'ok'}
+end)
+
+-- Appends id, collection id, meta, generation of an array that exists.
+local function append_record(p, reply, id)
+  local found = redis.call('HMGET', p .. 'a:' .. id, 'cid', 'meta', 'generation')
+  if found[1] then
+    reply[#reply + 1] = id
+    reply[#reply + 1] = found[1]
+    reply[#reply + 1] = found[2]
+    reply[#reply + 1] = tonumber(found[3])
+  end
+end
+
+-- array: ARGV array id. Returns {"ok", id, collection id, meta, generation} | {"gone"}
+reading('array', function(p, args)
+  if not alive(p, args[1]) then
+    return {'gone'}
+  end
+  local reply = {'ok'}
+  append_record(p, reply, args[1])
+  return reply
+end)
+
+-- find_array: ARGV collection id, primary key.
+-- Returns {"ok", id, collection id, meta, generation} | {"ok"} nothing found | {"gone"}
+reading('find_array', function(p, args)
+  local key = p .. 'c:' .. args[1]
+  if redis.call('EXISTS', key) == 0 then
+    return {'gone'}
+  end
+  local reply = {'ok'}
+  local id = redis.call('HGET', key .. ':pk', args[2])
+  if id then
+    append_record(p, reply, id)
+  end
+  return reply
+end)
+
+-- arrays: ARGV collection id, seq after which to go on, limit.
+-- Returns {"ok", last seq or -1 at the end, then (id, collection id, meta, generation)...} | {"gone"}
+reading('arrays', function(p, args)
+  local key, limit = p .. 'c:' .. args[1], tonumber(args[3])
+  if redis.call('EXISTS', key) == 0 then
+    return {'gone'}
+  end
+  local page = redis.call('ZRANGEBYSCORE', key .. ':arrays', '(' .. args[2], '+inf',
+    'WITHSCORES', 'LIMIT', 0, limit)
+  local reply = {'ok', #page == 2 * limit and tonumber(page[#page]) or -1}
+  for i = 1, #page, 2 do
+    append_record(p, reply, page[i])
+  end
+  return reply
+end)
+
+-- count_arrays: ARGV collection id. Returns {"ok", number} | {"gone"}
+reading('count_arrays', function(p, args)
+  local key = p .. 'c:' .. args[1]
+  if redis.call('EXISTS', key) == 0 then
+    return {'gone'}
+  end
+  return {'ok', redis.call('ZCARD', key .. ':arrays')}
+end)
+
+-- update_meta: ARGV operation, array id, expected meta, new meta.
+-- Returns {"ok", 1 | 0}: 0 when the stored text is another one | {"gone"}
+changing('update_meta', function(p, args)
+  if not alive(p, args[2]) then
+    return {'gone'}, false
+  end
+  local key = p .. 'a:' .. args[2]
+  if redis.call('HGET', key, 'meta') ~= args[3] then
+    return {'ok', 0}, false
+  end
+  redis.call('HSET', key, 'meta', args[4])
+  return {'ok', 1}
+end)
+
+-- delete_array: ARGV operation, array id. Returns {"ok", 1 | 0}: whether it was there.
+changing('delete_array', function(p, args)
+  if not alive(p, args[2]) then
+    return {'ok', 0}, false
+  end
+  drop_array(p, args[2])
+  array_garbage(p, args[2], due_ms(p, now_ms()))
+  return {'ok', 1}
+end, {'allow-oom'})

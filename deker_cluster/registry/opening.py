@@ -1,0 +1,67 @@
+"""From an address to a registry: the embedded server of a directory, or one that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import redis
+from redis.backoff import NoBackoff
+from redis.credentials import UsernamePasswordCredentialProvider
+from redis.retry import Retry
+
+from deker_cluster.registry.client import Registry
+from deker_cluster.registry.embedded import EmbeddedRegistry
+from deker_cluster.uri import Address
+
+__all__ = ["EMBEDDED_NAME", "observe_registry", "open_registry"]
+
+EMBEDDED_NAME = "local"
+"""Name of the one cluster in a directory's own registry."""
+
+_CONNECT_TIMEOUT_S = 3.0
+
+
+def open_registry(address: Address) -> tuple[Registry, Callable[[], None]]:
+    """Open the registry of an address; an embedded one is started if it does not run.
+
+    Returns
+    -------
+    tuple
+        The registry, and what to call at the end: an embedded server stops when the last
+        process that opened it has called it, or has died.
+
+    Raises
+    ------
+    DataDirectoryError
+        The directory cannot be used.
+    RegistryUnavailableError, RegistryRefusedError
+        Nobody answers within 5 s, or not to us.
+    """
+    if address.path is None:
+        registry = Registry(lambda: _remote_client(address), address.name)
+        registry.ping()
+        return registry, lambda: None
+    server = EmbeddedRegistry(address.path)
+    server.start_or_join()
+    return Registry(server.connect, EMBEDDED_NAME), server.leave
+
+
+def observe_registry(address: Address) -> Registry:
+    """Return a registry for a service: it starts nothing and keeps nothing alive."""
+    if address.path is None:
+        return Registry(lambda: _remote_client(address), address.name)
+    return Registry(EmbeddedRegistry(address.path).observe, EMBEDDED_NAME)
+
+
+def _remote_client(address: Address) -> redis.Redis:
+    login = None
+    if address.password is not None or address.username is not None:
+        login = UsernamePasswordCredentialProvider(address.username, address.password)
+    return redis.Redis(
+        host=address.host,
+        port=address.port,
+        credential_provider=login,
+        socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), 0),
+    )

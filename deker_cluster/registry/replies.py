@@ -1,0 +1,97 @@
+"""Turns the server functions' replies into models. Pure (no I/O)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from deker_cluster.errors import DekerValidationError
+from deker_cluster.registry.models import ArrayRecord, ClusterRecord, ShardRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = [
+    "array_records",
+    "cluster_record",
+    "json_pairs",
+    "pairs",
+    "shard_records",
+    "to_json",
+]
+
+
+def to_json(value: Any, what: str) -> str:
+    """Return ``value`` as JSON text.
+
+    Raises
+    ------
+    DekerValidationError
+        It is not made of JSON's types.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise DekerValidationError(f"{what} cannot be stored as JSON: {error}") from error
+
+
+def json_pairs(values: Mapping[str, Any], what: str) -> list[str]:
+    """Return ``[key, JSON of its value, ...]``."""
+    return [
+        word for key, value in values.items() for word in (key, to_json(value, f"{what} {key!r}"))
+    ]
+
+
+def pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Iterate over a hash that came as ``[field, value, ...]``."""
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def cluster_record(flat: Sequence[bytes]) -> ClusterRecord:
+    """Read the hash of a cluster's record."""
+    fields = dict(pairs(flat))
+    return ClusterRecord(
+        id=fields[b"id"].decode(),
+        format=int(fields[b"format"]),
+        epoch=int(fields[b"epoch"]),
+        settings={
+            field[2:].decode(): json.loads(value)
+            for field, value in fields.items()
+            if field.startswith(b"s:")
+        },
+    )
+
+
+def shard_records(flat: Sequence[bytes]) -> tuple[ShardRecord, ...]:
+    """Read the hash of all shards, or those of its fields that belong to some."""
+    fields: dict[int, dict[bytes, bytes]] = {}
+    for field, value in pairs(flat):
+        number, _, rest = field.partition(b":")
+        if number.isdigit():
+            fields.setdefault(int(number), {})[rest] = value
+    return tuple(
+        ShardRecord(
+            number=number,
+            uuid=own[b"uuid"].decode(),
+            incarnation=int(own[b"incarnation"]),
+            info={
+                field[2:].decode(): json.loads(value)
+                for field, value in own.items()
+                if field.startswith(b"i:")
+            },
+        )
+        for number, own in sorted(fields.items())
+    )
+
+
+def array_records(flat: Sequence[Any]) -> list[ArrayRecord]:
+    """Read ``[id, collection id, meta, generation, ...]``."""
+    return [
+        ArrayRecord(
+            id=flat[i].decode(),
+            collection_id=flat[i + 1].decode(),
+            meta=flat[i + 2].decode(),
+            generation=flat[i + 3],
+        )
+        for i in range(0, len(flat), 4)
+    ]

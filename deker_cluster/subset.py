@@ -1,0 +1,107 @@
+"""A selected part of an array: nothing is read or written until asked."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deker_cluster.coercion import coerce
+from deker_cluster.core.selection import Selection
+from deker_cluster.dataplane.reading import read
+from deker_cluster.dataplane.writing import clear, write
+from deker_cluster.indexing import describe
+
+if TYPE_CHECKING:
+    from deker_cluster.arrays import BaseArray
+
+__all__ = ["Subset", "VSubset"]
+
+
+class Subset:
+    """Part of an array, as ``array[index]`` gives it. Can be pickled."""
+
+    def __init__(self, array: BaseArray, selection: Selection) -> None:
+        self._array = array
+        self._selection = selection
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the data: dimensions picked by one position are dropped."""
+        return self._selection.shape
+
+    @property
+    def bounds(self) -> tuple[int | slice, ...]:
+        """Positions or slices of positions, one for each dimension."""
+        return self._selection.bounds
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the cells."""
+        return self._array.dtype
+
+    @property
+    def fill_value(self) -> np.generic:
+        """Value of cells that were never written."""
+        return self._array.fill_value
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._array.id}, bounds={self.bounds}, shape={self.shape})"
+
+    def read(self) -> Any:  # noqa: ANN401 - an array, or one number
+        """Return the cells as a new, writable array; one cell as a numpy scalar.
+
+        All cells are of one committed state, whoever writes meanwhile.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The array or its collection has been deleted.
+        DekerIntegrityError
+            Stored bytes are damaged or gone; nothing is made up for them.
+        ShardUnavailableError, RegistryUnavailableError
+            No answer in time.
+        """
+        cells = read(self._array.session, self._array.tiled, self._selection)
+        return cells if self.shape else cells[()]
+
+    def update(self, data: object) -> None:
+        """Write `data` into the cells: all of them or, on any error, none.
+
+        Parameters
+        ----------
+        data
+            Array or nested list of :attr:`shape`, or one number for every cell.
+
+        Raises
+        ------
+        DekerArrayTypeError, DekerIndexError
+            Values or shape do not fit.
+        DekerLockError
+            Someone else wrote here for the whole ``write_lock_timeout``.
+        CommitStateUnknownError
+            The registry went away at the last step: the write may or may not have happened.
+        StorageFullError, ShardUnavailableError, RegistryUnavailableError
+            Nothing was changed.
+        """
+        values: npt.NDArray[Any] = coerce(data, self.dtype, self.shape, self.fill_value)
+        write(
+            self._array.session,
+            self._array.tiled,
+            self._selection,
+            values.reshape(self._selection.full_shape),
+        )
+
+    def clear(self) -> None:
+        """Set the cells back to the fill value; raises as :meth:`update`."""
+        clear(self._array.session, self._array.tiled, self._selection)
+
+    def describe(self) -> OrderedDict[str, list[Any]]:
+        """Return the coordinates of the cells, per dimension: times, labels, scale values, or positions."""
+        return describe(self._selection, self._array.dimensions)
+
+
+class VSubset(Subset):
+    """Part of a virtual array."""

@@ -1,0 +1,1 @@
+"""How requests reach a shard: its messages, its handles, and retries."""

@@ -1,0 +1,102 @@
+"""Shards that run as Ray actors: how a client finds them, calls them, and waits for a restart.
+
+Importing this module imports Ray.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import pyarrow as pa
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+
+from deker_cluster.errors import ShardUnavailableError
+from deker_cluster.transport.messages import FetchReply, FetchRequest, TileBlob, TileKey
+
+__all__ = ["ActorShard", "actor_namespace", "call_actor"]
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+
+
+def actor_namespace(cluster_id: str) -> str:
+    """Return the Ray namespace in which a cluster's actors have their names."""
+    return f"deker-{cluster_id}"
+
+
+def call_actor(name: str, namespace: str, method: str, *args: object, deadline_s: float) -> Any:  # noqa: ANN401
+    """Call a named actor and return its answer; wait for it while it restarts.
+
+    The call may run more than once: only calls that bear it may go this way.
+
+    Raises
+    ------
+    ShardUnavailableError
+        The actor did not answer within `deadline_s`.
+    Exception
+        What the method itself raised.
+    """
+    give_up = time.monotonic() + deadline_s
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        left_s = give_up - time.monotonic()
+        try:
+            actor = ray.get_actor(name, namespace=namespace)
+            return ray.get(getattr(actor, method).remote(*args), timeout=max(left_s, 0.001))
+        except RayTaskError as error:
+            # What the method raised, without Ray's wrapper: callers know our own classes.
+            raise (error.cause if isinstance(error.cause, Exception) else error) from None
+        except ValueError as error:  # no actor of that name, now
+            cause: Exception = error
+        except (RayActorError, GetTimeoutError) as error:
+            cause = error
+        except RayError as error:
+            # The call's arguments or its answer were lost with a node: both can be made again.
+            cause = error
+        if time.monotonic() + pause_s >= give_up:
+            raise ShardUnavailableError(
+                f"{name} did not answer within {deadline_s:g} s; its process or its node is down: "
+                "see 'ray status', and try again when it is back"
+            ) from cause
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+@attrs.frozen
+class ActorShard:
+    """Implements :class:`~deker_cluster.transport.messages.ShardHandle` by calls to an actor."""
+
+    name: str
+    namespace: str
+    deadline_s: float
+
+    def _call(self, method: str, *args: object) -> Any:  # noqa: ANN401
+        return call_actor(self.name, self.namespace, method, *args, deadline_s=self.deadline_s)
+
+    def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
+        """See :meth:`ShardHandle.fetch`. The payload is an Arrow buffer in Ray's object store."""
+        reply: FetchReply = self._call("fetch", list(requests))
+        return reply
+
+    def stage(self, tiles: Sequence[TileBlob]) -> None:
+        """See :meth:`ShardHandle.stage`. The bytes pass through the object store once."""
+        self._call("stage", [_out_of_band(blob) for blob in tiles])
+
+    def discard(self, keys: Sequence[TileKey]) -> None:
+        """See :meth:`ShardHandle.discard`."""
+        self._call("discard", list(keys))
+
+    def discard_array(self, array_id: str, up_to_version: int) -> None:
+        """See :meth:`ShardHandle.discard_array`."""
+        self._call("discard_array", array_id, up_to_version)
+
+
+def _out_of_band(blob: TileBlob) -> TileBlob:
+    """Wrap the bytes so that pickling refers to them instead of copying them."""
+    return attrs.evolve(
+        blob, segments=tuple((offset, pa.py_buffer(buffer)) for offset, buffer in blob.segments)
+    )

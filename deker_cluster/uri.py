@@ -1,0 +1,169 @@
+"""Addresses: what a user writes to say which storage is meant. Pure (no I/O but the current folder)."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from pathlib import Path
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+import attrs
+
+from deker_cluster.errors import DekerURIError
+
+__all__ = ["DEFAULT_REGISTRY_PORT", "Address", "Mode", "parse_uri"]
+
+DEFAULT_REGISTRY_PORT = 6379
+
+# Braces would break the hash tag that the name becomes in the registry's keys.
+_CLUSTER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_FORMS = (
+    "write file:///path (library mode), deker://./path (embedded cluster) or "
+    "deker://host:port/name (a cluster by its registry)"
+)
+
+
+class Mode(Enum):
+    """How the services behind an address run."""
+
+    LIBRARY = "library"
+    """In the calling process, on a directory."""
+    EMBEDDED = "embedded"
+    """On a local Ray, on a directory."""
+    CLUSTER = "cluster"
+    """On a Ray cluster that a registry names."""
+
+
+@attrs.frozen
+class Address:
+    """A parsed address. ``str()`` never shows the password."""
+
+    mode: Mode
+    path: Path | None = None
+    """Absolute directory; library and embedded mode."""
+    host: str = ""
+    port: int = DEFAULT_REGISTRY_PORT
+    name: str = ""
+    """Name of the cluster within the registry."""
+    username: str | None = None
+    password: str | None = attrs.field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            scheme = "file" if self.mode is Mode.LIBRARY else "deker"
+            return f"{scheme}://{self.path}"
+        user = f"{quote(self.username)}:***@" if self.username else ("***@" if self.password else "")
+        return f"deker://{user}{self._authority}/{self.name}"
+
+    @property
+    def _authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def uri(self) -> str:
+        """The whole address, password included: for processes that must connect as well."""
+        if self.path is not None:
+            return f"{'file' if self.mode is Mode.LIBRARY else 'deker'}://{quote(str(self.path))}"
+        user = quote(self.username or "", safe="")
+        secret = f":{quote(self.password, safe='')}" if self.password is not None else ""
+        login = f"{user}{secret}@" if user or secret else ""
+        return f"deker://{login}{self._authority}/{quote(self.name)}"
+
+
+def parse_uri(uri: str) -> Address:
+    """Parse what a user wrote.
+
+    Parameters
+    ----------
+    uri
+        ``file:///abs``, ``file:/abs``, ``file:relative``: library mode.
+        ``deker://./rel``, ``deker://../rel``, ``deker://~/dir``, ``deker:///abs``: embedded.
+        ``deker://[user[:password]@]host[:port]/name``: a cluster by its registry.
+
+    Raises
+    ------
+    DekerURIError
+        Names the part that makes no sense; a password is never repeated.
+    """
+    if not isinstance(uri, str) or not uri.strip():
+        raise DekerURIError(f"an address must be a non-empty string; {_FORMS}")
+    if "\0" in uri:
+        raise DekerURIError("an address must not contain NUL")
+    try:
+        parts = urlsplit(uri.strip())
+    except ValueError as error:
+        # The text of urlsplit's error may quote the authority, and with it a password.
+        raise DekerURIError(f"an address that cannot be parsed; {_FORMS}") from error.with_traceback(None)
+    if parts.query or parts.fragment:
+        raise DekerURIError(
+            "an address takes no '?query' and no '#fragment'; write %3F and %23 for '?' and '#' in a path"
+        )
+    if parts.scheme == "file":
+        return _file_address(parts)
+    if parts.scheme == "deker":
+        return _deker_address(parts)
+    shown = parts.scheme or "none"
+    raise DekerURIError(f"unknown scheme ({shown}) in the address; {_FORMS}")
+
+
+def _file_address(parts: SplitResult) -> Address:
+    if parts.netloc:
+        raise DekerURIError(
+            f"a file address has no host, but {_hostname(parts)!r} stands there; "
+            "write file:///path with three slashes, or file:relative/path"
+        )
+    if not parts.path:
+        raise DekerURIError("the file address names no directory")
+    return Address(mode=Mode.LIBRARY, path=_absolute(unquote(parts.path)))
+
+
+def _deker_address(parts: SplitResult) -> Address:
+    if parts.netloc in ("", ".", "..", "~"):
+        text = unquote(parts.netloc + parts.path)
+        if not text.strip("/"):
+            raise DekerURIError("the address names no directory; write deker://./path")
+        return Address(mode=Mode.EMBEDDED, path=_absolute(text))
+    host = _hostname(parts)
+    name = unquote(parts.path).strip("/")
+    if not name:
+        raise DekerURIError(
+            f"the address names the registry {host!r} but no cluster; write deker://{host}:port/name, "
+            f"or deker://./{host} for a directory"
+        )
+    try:
+        port = parts.port
+    except ValueError:
+        raise DekerURIError(f"the port of the registry {host!r} is not a number in 1..65535") from None
+    return Address(
+        mode=Mode.CLUSTER,
+        host=host,
+        port=DEFAULT_REGISTRY_PORT if port is None else port,
+        name=_cluster_name(name),
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password is not None else None,
+    )
+
+
+def _cluster_name(name: str) -> str:
+    if _CLUSTER_NAME.fullmatch(name) is None:
+        raise DekerURIError(
+            f"the cluster name {name[:80]!r} must be 1 to 64 letters, digits, dots, dashes or underscores"
+        )
+    return name
+
+
+def _hostname(parts: SplitResult) -> str:
+    try:
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise DekerURIError(f"the address names no host; {_FORMS}")
+    return host
+
+
+def _absolute(text: str) -> Path:
+    # resolve() so that two spellings of one directory are one directory.
+    return Path(text).expanduser().resolve()

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from deker_cluster.registry import Registry
+from tests.contract.servers import KINDS, LossyProxy, Server, find_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def shared_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """One server of each kind; tests keep apart by the names of their clusters."""
+    yield from _started(request.param)
+
+
+@pytest.fixture(params=KINDS)
+def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server that the test may kill or spoil."""
+    yield from _started(request.param)
+
+
+def _started(kind: str) -> Iterator[Server]:
+    if find_server(kind) is None:
+        pytest.skip(f"no {kind} server on this machine")
+    server = Server(kind)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def registry(shared_server: Server) -> Iterator[Registry]:
+    """An empty cluster."""
+    opened = Registry(shared_server.connect, f"t-{uuid.uuid4().hex}", deadline_s=20)
+    opened.create_cluster("the-cluster", 1, {"garbage_grace_s": 0})
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def array(registry: Registry) -> str:
+    """The id of an array in a collection "c1"."""
+    registry.create_collection("cloud", "c1", {"dims": []})
+    registry.create_array("c1", "array-1", None, json.dumps({}))
+    return "array-1"
+
+
+@pytest.fixture
+def lossy(shared_server: Server) -> Iterator[LossyProxy]:
+    proxy = LossyProxy(shared_server)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def through(lossy: LossyProxy, registry: Registry) -> Iterator[Callable[..., Registry]]:
+    """Opens the cluster of ``registry`` through the proxy that loses replies."""
+    opened: list[Registry] = []
+
+    def connect(deadline_s: float = 20) -> Registry:
+        opened.append(Registry(lossy.connect, registry.name, deadline_s=deadline_s))
+        opened[-1].ping()
+        return opened[-1]
+
+    yield connect
+    for each in opened:
+        each.close()

@@ -1,0 +1,31 @@
+"""The shard's Ray actor. Importing this module imports Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import pyarrow as pa
+import ray
+
+from deker_cluster.transport.messages import FetchReply, FetchRequest
+from deker_workers.server import ShardServer, ShardSpec
+
+__all__ = ["CONCURRENCY", "ShardActor"]
+
+CONCURRENCY = 8
+"""Calls that one shard serves at once."""
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=CONCURRENCY, enable_task_events=False)
+class ShardActor(ShardServer):
+    """A :class:`ShardServer` that Ray starts again when its process or its node has died."""
+
+    def __init__(self, spec: ShardSpec) -> None:
+        context = ray.get_runtime_context()
+        super().__init__(spec, context.get_node_id(), ray.util.get_node_ip_address())
+
+    def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
+        """See :meth:`ShardHandle.fetch`. The payload goes out as an Arrow buffer, out of band."""
+        reply = super().fetch(requests)
+        return attrs.evolve(reply, payload=pa.py_buffer(reply.payload))

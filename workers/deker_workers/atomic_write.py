@@ -1,0 +1,148 @@
+"""Files that are either there whole, and stay, or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from deker_cluster.errors import StorageFullError
+from deker_cluster.transport.messages import Buffer
+
+__all__ = ["TEMPORARY_PREFIX", "fsync_directory", "make_directory", "storage_errors", "write_files"]
+
+TEMPORARY_PREFIX = ".tmp-"
+"""Begins the name of every file that is still being written."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+# Linux takes at most 1024 buffers in one pwritev (IOV_MAX).
+_BUFFERS_PER_CALL = 512
+
+
+@contextlib.contextmanager
+def storage_errors(where: Path) -> Iterator[None]:
+    """Turn "no room" of the operating system into :class:`StorageFullError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StorageFullError(
+            f"no room on the disk of {where} ({error.strerror}); nothing was changed: "
+            "free some space there, or add a shard, and write again"
+        ) from error
+
+
+def write_files(
+    files: Sequence[tuple[Path, Sequence[tuple[int, Buffer]]]], *, fsync: bool = True
+) -> None:
+    """Write files as (path, segments) so that all are durable when this returns.
+
+    Each is written under a temporary name beside its place, synced, renamed, and its folder
+    synced: a crash leaves a temporary file or the whole one, never a part under the final name.
+    The syncs come after all the writes, so that the file system can gather them.
+
+    Parameters
+    ----------
+    files
+        Final path, and segments (offset, bytes) that together fill the file.
+    fsync
+        False leaves the bytes to the operating system: a power cut may lose them.
+
+    Raises
+    ------
+    StorageFullError
+        No room. Neither the files nor temporary ones are left.
+    """
+    staged: list[tuple[Path, Path]] = []
+    placed: list[Path] = []
+    where = files[0][0].parent if files else Path()
+    with storage_errors(where):
+        try:
+            for path, segments in files:
+                temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
+                staged.append((temporary, path))
+                make_directory(path.parent, fsync=fsync)
+                _write(temporary, segments)
+            if fsync:
+                for temporary, _ in staged:
+                    _fsync_file(temporary)
+            for temporary, path in staged:
+                temporary.replace(path)
+                placed.append(path)
+            if fsync:
+                for folder in {path.parent for path, _ in files}:
+                    fsync_directory(folder)
+        except BaseException:
+            for path in [temporary for temporary, _ in staged] + placed:
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+            raise
+
+
+def make_directory(path: Path, *, fsync: bool = True) -> None:
+    """Create a directory and its missing parents; their entries are durable on return."""
+    if path.is_dir():
+        return
+    make_directory(path.parent, fsync=fsync)
+    path.mkdir(exist_ok=True)
+    if fsync:
+        fsync_directory(path.parent)
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _fsync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, segments: Sequence[tuple[int, Buffer]]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        for offset, buffers in _runs(segments):
+            _write_run(descriptor, offset, buffers)
+    finally:
+        os.close(descriptor)
+
+
+def _runs(segments: Sequence[tuple[int, Buffer]]) -> Iterator[tuple[int, list[memoryview]]]:
+    """Group segments that follow each other without a gap: one system call writes many."""
+    start, end, run = 0, 0, list[memoryview]()
+    for offset, buffer in segments:
+        view = memoryview(buffer).cast("B")
+        if run and (offset != end or len(run) == _BUFFERS_PER_CALL):
+            yield start, run
+            run = []
+        if not run:
+            start = end = offset
+        run.append(view)
+        end += view.nbytes
+    if run:
+        yield start, run
+
+
+def _write_run(descriptor: int, offset: int, buffers: list[memoryview]) -> None:
+    while buffers:
+        written = os.pwritev(descriptor, buffers, offset)
+        offset += written
+        # A call may write less than asked: go on behind what it took.
+        while buffers and written >= buffers[0].nbytes:
+            written -= buffers[0].nbytes
+            del buffers[0]
+        if written:
+            buffers[0] = buffers[0][written:]

@@ -1,0 +1,131 @@
+"""A shard as a long-lived server: opens its directory when it can, and says who it is."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from deker_cluster.errors import DekerBaseApplicationError, ShardUnavailableError
+from deker_cluster.registry.opening import observe_registry
+from deker_cluster.tilefile.cache import TileCache
+from deker_cluster.transport.messages import FetchReply, FetchRequest, TileBlob, TileKey
+from deker_cluster.uri import Address
+from deker_workers.service import ShardService
+
+__all__ = ["ShardServer", "ShardSpec"]
+
+logger = logging.getLogger(__name__)
+
+_RETRY_PAUSE_S = 0.5
+_PATIENCE_S = 15.0
+"""How long a call waits for a shard that is still opening."""
+
+
+@attrs.frozen
+class ShardSpec:
+    """What a shard's actor is started with."""
+
+    address: Address
+    """Of the cluster; its registry is where the shard registers."""
+    cluster_id: str
+    actor: str
+    """Name of the actor."""
+    root: Path
+    """Data directory, absolute, on the actor's node."""
+    published_path: str
+    """The same as other processes are told it: relative to the cluster's directory, if it has one."""
+    weight: float = 1.0
+    fsync: bool = True
+
+
+class ShardServer:
+    """Serves one data directory; every method may run in several threads at once.
+
+    The constructor only starts a thread: whatever is wrong with disk or registry is tried again
+    there, and told to whoever calls meanwhile. An exception in an actor's constructor would keep
+    Ray from ever restarting it.
+
+    Parameters
+    ----------
+    spec
+        What to serve.
+    node_id, host
+        Where this process runs; published with the shard.
+    """
+
+    def __init__(self, spec: ShardSpec, node_id: str, host: str) -> None:
+        self._spec = spec
+        self._where = {"node_id": node_id, "host": host}
+        self._tiles = TileCache()
+        self._opened = threading.Event()
+        self._service: ShardService | None = None
+        self._number = -1
+        self._trouble: Exception | None = None
+        self._claim: int | None = None
+        threading.Thread(target=self._open, name="deker-open", daemon=True).start()
+
+    def _open(self) -> None:
+        spec = self._spec
+        while True:
+            try:
+                service = ShardService.open(
+                    spec.root, spec.cluster_id, self._tiles, fsync=spec.fsync
+                )
+                if self._claim is None:
+                    self._claim = service.directory.lock()
+                registry = observe_registry(spec.address)
+                record = registry.register_shard(
+                    service.directory.shard_id,
+                    {
+                        **self._where,
+                        "actor": spec.actor,
+                        "path": spec.published_path,
+                        "weight": spec.weight,
+                    },
+                )
+                registry.close()
+            except (DekerBaseApplicationError, OSError) as error:
+                logger.warning("shard %s cannot open yet: %s", spec.actor, error)
+                self._trouble = error
+                time.sleep(_RETRY_PAUSE_S)
+            else:
+                self._number = record.number
+                self._service = service
+                self._opened.set()
+                return
+
+    def _ready(self) -> ShardService:
+        if not self._opened.wait(_PATIENCE_S) or self._service is None:
+            trouble = self._trouble
+            if isinstance(trouble, DekerBaseApplicationError) and not trouble.retryable:
+                raise trouble
+            raise ShardUnavailableError(
+                f"shard {self._spec.actor} has not been able to open {self._spec.root}: {trouble}"
+            )
+        return self._service
+
+    def ready(self) -> int:
+        """Wait until the shard is open and registered, and return its number."""
+        self._ready()
+        return self._number
+
+    def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
+        """See :meth:`ShardHandle.fetch`."""
+        return self._ready().fetch(requests)
+
+    def stage(self, tiles: Sequence[TileBlob]) -> None:
+        """See :meth:`ShardHandle.stage`."""
+        self._ready().stage(tiles)
+
+    def discard(self, keys: Sequence[TileKey]) -> None:
+        """See :meth:`ShardHandle.discard`."""
+        self._ready().discard(keys)
+
+    def discard_array(self, array_id: str, up_to_version: int) -> None:
+        """See :meth:`ShardHandle.discard_array`."""
+        self._ready().discard_array(array_id, up_to_version)

@@ -1,0 +1,59 @@
+"""One shard as a plain object: in the calling process, or inside a Ray actor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deker_cluster.tilefile.reader import TileCache
+from deker_cluster.transport.messages import FetchReply, FetchRequest, TileBlob, TileKey
+from deker_workers.shard_directory import ShardDirectory
+from deker_workers.tile_store import TileStore
+
+__all__ = ["ShardService"]
+
+
+class ShardService:
+    """Implements :class:`~deker_cluster.transport.messages.ShardHandle` on a data directory.
+
+    Parameters
+    ----------
+    directory
+        A directory that is known to belong to the cluster.
+    tiles
+        Open files of this process.
+    fsync
+        See :class:`~deker_workers.tile_store.TileStore`.
+
+    Notes
+    -----
+    Safe to share between threads, and between processes that serve one directory: tile files
+    never change, and each transaction writes under names of its own.
+    """
+
+    def __init__(self, directory: ShardDirectory, tiles: TileCache, *, fsync: bool = True) -> None:
+        self.directory = directory
+        self._store = TileStore(directory.root, tiles, fsync=fsync)
+
+    @classmethod
+    def open(
+        cls, root: Path, cluster_id: str, tiles: TileCache, *, fsync: bool = True
+    ) -> ShardService:
+        """Open a data directory; see :meth:`ShardDirectory.open` for what is refused."""
+        return cls(ShardDirectory.open(root, cluster_id), tiles, fsync=fsync)
+
+    def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
+        """See :meth:`ShardHandle.fetch`."""
+        return self._store.fetch(requests)
+
+    def stage(self, tiles: Sequence[TileBlob]) -> None:
+        """See :meth:`ShardHandle.stage`."""
+        self._store.stage(tiles)
+
+    def discard(self, keys: Sequence[TileKey]) -> None:
+        """See :meth:`ShardHandle.discard`."""
+        self._store.discard(keys)
+
+    def discard_array(self, array_id: str, up_to_version: int) -> None:
+        """See :meth:`ShardHandle.discard_array`."""
+        self._store.discard_array(array_id, up_to_version)

@@ -1,0 +1,109 @@
+"""The tile files in one data directory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deker_cluster.errors import DekerIntegrityError
+from deker_cluster.tilefile.layout import array_dir, parse_tile_path, tile_path
+from deker_cluster.tilefile.reader import TileCache, TileFile, stored_ranges
+from deker_cluster.transport.messages import (
+    FetchedTile,
+    FetchReply,
+    FetchRequest,
+    TileBlob,
+    TileKey,
+)
+from deker_workers.atomic_write import write_files
+
+__all__ = ["TileStore"]
+
+
+class TileStore:
+    """Writes, reads and deletes tile files under `root`.
+
+    Parameters
+    ----------
+    root
+        The shard's data directory.
+    tiles
+        Open files, shared with whoever reads the same directory in this process.
+    fsync
+        False leaves new files to the operating system: a power cut may lose them.
+    """
+
+    def __init__(self, root: Path, tiles: TileCache, *, fsync: bool = True) -> None:
+        self._root = root
+        self._tiles = tiles
+        self._fsync = fsync
+
+    def path(self, key: TileKey) -> Path:
+        """Return where the file of `key` is, or would be."""
+        return self._root / tile_path(key.array_id, key.ordinal, key.version)
+
+    def stage(self, blobs: Sequence[TileBlob]) -> None:
+        """See :meth:`ShardHandle.stage`."""
+        write_files([(self.path(blob.key), blob.segments) for blob in blobs], fsync=self._fsync)
+
+    def discard(self, keys: Sequence[TileKey]) -> None:
+        """See :meth:`ShardHandle.discard`."""
+        for key in keys:
+            path = self.path(key)
+            path.unlink(missing_ok=True)
+            self._tiles.drop(str(path))
+            _remove_if_empty(path.parent)
+
+    def discard_array(self, array_id: str, up_to_version: int) -> None:
+        """See :meth:`ShardHandle.discard_array`."""
+        folder = self._root / array_dir(array_id)
+        for path in folder.glob("*/*.h5"):
+            name = parse_tile_path(path.relative_to(self._root).as_posix())
+            if name is not None and name.version <= up_to_version:
+                path.unlink(missing_ok=True)
+                self._tiles.drop(str(path))
+                _remove_if_empty(path.parent)
+        _remove_if_empty(folder)
+
+    def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
+        """See :meth:`ShardHandle.fetch`. All goes from disk straight into one buffer."""
+        with contextlib.ExitStack() as pinned:
+            found: list[tuple[TileFile, FetchedTile] | None] = []
+            end = 0
+            for request in requests:
+                located = self._locate(request, end, pinned)
+                found.append(located)
+                if located is not None:
+                    end += int(located[1].ranges[:, 1].sum())
+            payload = np.empty(end, np.uint8)
+            for file, tile in filter(None, found):
+                at = tile.begin
+                for offset, size in tile.ranges.tolist():
+                    file.read(offset, payload[at : at + size].data)
+                    at += size
+        return FetchReply(tuple(located and located[1] for located in found), payload)
+
+    def _locate(
+        self, request: FetchRequest, begin: int, pinned: contextlib.ExitStack
+    ) -> tuple[TileFile, FetchedTile] | None:
+        key = request.key
+        try:
+            file = pinned.enter_context(self._tiles.pinned(str(self.path(key))))
+        except FileNotFoundError:
+            return None
+        except DekerIntegrityError as error:
+            raise DekerIntegrityError(
+                error.what, key.array_id, key.ordinal, str(self._root)
+            ) from error
+        ranges = stored_ranges(file.index, request.region)
+        index = None if request.known_index else file.index.packed
+        return file, FetchedTile(index, ranges, begin)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    # Another file may have come meanwhile: then the folder stays.
+    with contextlib.suppress(OSError):
+        folder.rmdir()
