@@ -7,8 +7,6 @@ from collections import OrderedDict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from deker_cluster.attributes import decode_values, encode_values, merge_custom
 from deker_cluster.core.tile_grid import TileGrid
 from deker_cluster.dataplane.tiled_array import TiledArray
@@ -20,6 +18,8 @@ from deker_cluster.schemas import ArraySchema, VArraySchema
 from deker_cluster.subset import Subset, VSubset
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from deker_cluster.collection import Collection
     from deker_cluster.dataplane.session import Session
 
@@ -211,7 +211,7 @@ class BaseArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __iter__(self) -> Any:  # noqa: ANN401
+    def __iter__(self) -> Any:
         return (self[position] for position in range(len(self)))
 
     def __eq__(self, other: object) -> bool:

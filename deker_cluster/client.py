@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from deker_cluster.collection import Collection, collection_record
 from deker_cluster.core.ids import new_id
@@ -21,10 +18,15 @@ from deker_cluster.registry.models import CollectionRecord
 from deker_cluster.schemas import ArraySchema, VArraySchema, schema_from_dict
 from deker_cluster.uri import Address, Mode, parse_uri
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from concurrent.futures import Executor
+    from types import TracebackType
+
 __all__ = ["Client"]
 
 # Clients of this process by address: a handle that comes out of a pickle uses one that is open.
-_open_clients: weakref.WeakValueDictionary[tuple[int, str], Client]
+_open_clients: weakref.WeakValueDictionary[tuple[int, str], Client] = weakref.WeakValueDictionary()
 # Those that unpickling opened: they stay open as long as the process, like an imported module.
 _shared_clients: dict[tuple[int, str], Client] = {}
 _clients_lock = threading.RLock()
@@ -200,28 +202,25 @@ class Client:
         return f"Client({str(self._address)!r}, {'open' if self.is_open else 'closed'})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self._address, self._options)
+        return Client._reopen, (self._address, self._options)
 
-
-_open_clients = weakref.WeakValueDictionary()
-
-
-def _reopen(address: Address, options: SessionOptions) -> Client:
-    """Return an open client of this process for a handle that was pickled elsewhere."""
-    key = (os.getpid(), address.uri)
-    with _clients_lock:
-        for known in (_open_clients.get(key), _shared_clients.get(key)):
-            if known is not None and known.is_open:
-                return known
-        client = Client.__new__(Client)
-        client._session = None
-        client._address = address
-        client._options = options
-        client._executor = None
-        _require_storage(address)
-        client._open()
-        _shared_clients[key] = client
-        return client
+    @classmethod
+    def _reopen(cls, address: Address, options: SessionOptions) -> Client:
+        """Return an open client of this process for a handle that was pickled elsewhere."""
+        key = (os.getpid(), address.uri)
+        with _clients_lock:
+            for known in (_open_clients.get(key), _shared_clients.get(key)):
+                if known is not None and known.is_open:
+                    return known
+            _require_storage(address)
+            client = cls.__new__(cls)
+            client._session = None
+            client._address = address
+            client._options = options
+            client._executor = None
+            client._open()
+            _shared_clients[key] = client
+            return client
 
 
 def _require_storage(address: Address) -> None:

@@ -1,4 +1,4 @@
-"""Turn what a user hands to ``update`` into cells of the array's dtype, without loss. Pure (no I/O)."""
+"""Turn what ``update`` is given into cells of the array's dtype, without loss. Pure (no I/O)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def coerce(
     if data is None:
         raise DekerArrayError("no data: update() takes an array, a list or a number, not None")
     if isinstance(data, np.ma.MaskedArray):
-        data = data.astype(_checked(data.data, dtype).dtype).filled(fill)
+        data = np.where(np.ma.getmaskarray(data), fill, _checked(data.data, dtype))
     typed = isinstance(data, np.ndarray | np.generic) or hasattr(data, "__array__")
     try:
         values: npt.NDArray[Any] = np.asarray(data)

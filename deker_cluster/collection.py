@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,8 @@ from deker_cluster.registry.models import ArrayRecord, CollectionRecord
 from deker_cluster.schemas import ArraySchema, VArraySchema, schema_from_dict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from deker_cluster.client import Client
     from deker_cluster.dataplane.session import Session
 
@@ -69,7 +70,9 @@ class Collection:
         try:
             return schema_from_dict(self._record.record["schema"], self._record.record["type"])
         except KeyError as error:
-            raise DekerMetaDataError(f"metadata of collection {self.name!r} lack {error}") from error
+            raise DekerMetaDataError(
+                f"metadata of collection {self.name!r} lack {error}"
+            ) from error
 
     @property
     def array_schema(self) -> ArraySchema | None:
@@ -106,9 +109,7 @@ class Collection:
     @property
     def as_dict(self) -> dict[str, Any]:
         """The collection's metadata: what :meth:`Client.collection_from_dict` takes."""
-        return {
-            key: value for key, value in self._record.record.items() if key != "replication"
-        }
+        return {key: value for key, value in self._record.record.items() if key != "replication"}
 
     @property
     def session(self) -> Session:
@@ -149,9 +150,7 @@ class Collection:
         key = primary_key(schema.attributes, primary) if primary else None
         meta = encode_meta(primary, custom)
         self.session.registry.create_array(self.id, array_id, key, meta)
-        return self.handle(
-            ArrayRecord(id=array_id, collection_id=self.id, meta=meta, generation=0)
-        )
+        return self.handle(ArrayRecord(id=array_id, collection_id=self.id, meta=meta, generation=0))
 
     def filter(self, conditions: Mapping[str, Any]) -> FilteredManager:
         """Look for an array by ``{"id": ...}`` or by all its primary attributes."""

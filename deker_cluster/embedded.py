@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
+from typing import TYPE_CHECKING
 
-from deker_cluster.dataplane.session import Session, SessionOptions
-from deker_cluster.uri import Address
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from deker_cluster.dataplane.session import Session, SessionOptions
+    from deker_cluster.uri import Address
 
 __all__ = ["open_session"]
 

@@ -6,7 +6,7 @@
     │   ├── RegistryUnavailableError *           nobody answers at the registry's address
     │   ├── RegistryRefusedError                 wrong password, wrong version, not writable
     │   ├── ClusterNotFoundError                 the registry holds no cluster of that name
-    │   └── DataDirectoryError                   another cluster's, a newer format's, not a directory
+    │   └── DataDirectoryError                   another cluster's, a newer one's, no directory
     ├── DekerValidationError                     a value that cannot be accepted
     │   └── DekerArrayAlreadyExistsError (DekerArrayError)
     ├── DekerInvalidSchemaError

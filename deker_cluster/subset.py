@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from deker_cluster.coercion import coerce
-from deker_cluster.core.selection import Selection
 from deker_cluster.dataplane.reading import read
 from deker_cluster.dataplane.writing import clear, write
 from deker_cluster.indexing import describe
 
 if TYPE_CHECKING:
+    from collections import OrderedDict
+
+    import numpy as np
+    import numpy.typing as npt
+
     from deker_cluster.arrays import BaseArray
+    from deker_cluster.core.selection import Selection
 
 __all__ = ["Subset", "VSubset"]
 
@@ -50,7 +51,7 @@ class Subset:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._array.id}, bounds={self.bounds}, shape={self.shape})"
 
-    def read(self) -> Any:  # noqa: ANN401 - an array, or one number
+    def read(self) -> Any:
         """Return the cells as a new, writable array; one cell as a numpy scalar.
 
         All cells are of one committed state, whoever writes meanwhile.
@@ -99,7 +100,7 @@ class Subset:
         clear(self._array.session, self._array.tiled, self._selection)
 
     def describe(self) -> OrderedDict[str, list[Any]]:
-        """Return the coordinates of the cells, per dimension: times, labels, scale values, or positions."""
+        """Return the cells' coordinates per dimension: times, labels, scale values or positions."""
         return describe(self._selection, self._array.dimensions)
 
 

@@ -1,4 +1,4 @@
-"""Addresses: what a user writes to say which storage is meant. Pure (no I/O but the current folder)."""
+"""Addresses: what a user writes to say which storage is meant. Pure but for the current folder."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ class Address:
         if self.path is not None:
             scheme = "file" if self.mode is Mode.LIBRARY else "deker"
             return f"{scheme}://{self.path}"
-        user = f"{quote(self.username)}:***@" if self.username else ("***@" if self.password else "")
+        user = (
+            f"{quote(self.username)}:***@" if self.username else ("***@" if self.password else "")
+        )
         return f"deker://{user}{self._authority}/{self.name}"
 
     @property
@@ -95,10 +97,12 @@ def parse_uri(uri: str) -> Address:
         parts = urlsplit(uri.strip())
     except ValueError as error:
         # The text of urlsplit's error may quote the authority, and with it a password.
-        raise DekerURIError(f"an address that cannot be parsed; {_FORMS}") from error.with_traceback(None)
+        raise DekerURIError(
+            f"an address that cannot be parsed; {_FORMS}"
+        ) from error.with_traceback(None)
     if parts.query or parts.fragment:
         raise DekerURIError(
-            "an address takes no '?query' and no '#fragment'; write %3F and %23 for '?' and '#' in a path"
+            "an address takes no '?query' and no '#fragment'; in a path write %3F and %23 for them"
         )
     if parts.scheme == "file":
         return _file_address(parts)
@@ -129,13 +133,15 @@ def _deker_address(parts: SplitResult) -> Address:
     name = unquote(parts.path).strip("/")
     if not name:
         raise DekerURIError(
-            f"the address names the registry {host!r} but no cluster; write deker://{host}:port/name, "
-            f"or deker://./{host} for a directory"
+            f"the address names the registry {host!r} but no cluster; "
+            f"write deker://{host}:port/name, or deker://./{host} for a directory"
         )
     try:
         port = parts.port
     except ValueError:
-        raise DekerURIError(f"the port of the registry {host!r} is not a number in 1..65535") from None
+        raise DekerURIError(
+            f"the port of the registry {host!r} is not a number in 1..65535"
+        ) from None
     return Address(
         mode=Mode.CLUSTER,
         host=host,
@@ -149,7 +155,8 @@ def _deker_address(parts: SplitResult) -> Address:
 def _cluster_name(name: str) -> str:
     if _CLUSTER_NAME.fullmatch(name) is None:
         raise DekerURIError(
-            f"the cluster name {name[:80]!r} must be 1 to 64 letters, digits, dots, dashes or underscores"
+            f"the cluster name {name[:80]!r} must be 1 to 64 letters, digits, dots, dashes "
+            "or underscores"
         )
     return name
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DekerInstanceNotExistsError
-from deker_cluster.registry.client import Registry
-from deker_cluster.registry.models import GarbageItem
 from deker_cluster.transport.messages import TileKey
-from deker_cluster.transport.shard_table import Shard, ShardTable
+
+if TYPE_CHECKING:
+    from deker_cluster.registry.client import Registry
+    from deker_cluster.registry.models import GarbageItem
+    from deker_cluster.transport.shard_table import Shard, ShardTable
 
 __all__ = ["sweep"]
 
@@ -48,9 +52,7 @@ def _delete(item: GarbageItem, registry: Registry, shards: ShardTable) -> None:
             shard.handle.discard([TileKey(item.array_id, item.ordinal, version)])
 
 
-def _holders(
-    item: GarbageItem, registry: Registry, shards: ShardTable
-) -> list[tuple[Shard, int]]:
+def _holders(item: GarbageItem, registry: Registry, shards: ShardTable) -> list[tuple[Shard, int]]:
     if item.array_id is None or item.ordinal is None:
         return []
     if item.entry is None:  # staged: where, only its writer knew

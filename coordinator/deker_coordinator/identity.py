@@ -7,14 +7,18 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deker_cluster.core.ids import new_id
 from deker_cluster.errors import DataDirectoryError, DekerClientError
-from deker_cluster.registry.client import Registry
-from deker_cluster.registry.models import ClusterRecord
 from deker_workers.atomic_write import write_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from deker_cluster.registry.client import Registry
+    from deker_cluster.registry.models import ClusterRecord
 
 __all__ = ["FORMAT_VERSION", "check_directory", "ensure_cluster", "exclusive"]
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from concurrent.futures import Executor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deker_cluster.dataplane.session import Session, SessionOptions
 from deker_cluster.errors import DekerBaseApplicationError
-from deker_cluster.registry.client import Registry
-from deker_cluster.registry.models import ClusterRecord, ShardRecord
 from deker_cluster.registry.opening import open_registry
 from deker_cluster.tilefile.cache import TileCache
 from deker_cluster.transport.shard_table import Shard, ShardTable
-from deker_cluster.uri import Address
 from deker_coordinator.garbage import sweep
 from deker_coordinator.identity import check_directory, ensure_cluster, exclusive
 from deker_workers.service import ShardService
 from deker_workers.shard_directory import ShardDirectory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from deker_cluster.registry.client import Registry
+    from deker_cluster.registry.models import ClusterRecord, ShardRecord
+    from deker_cluster.uri import Address
 
 __all__ = ["first_shard", "in_process_shard", "open_library", "shard_path"]
 
@@ -44,7 +48,7 @@ def open_library(
         tiles = TileCache()
         shards = ShardTable(
             registry,
-            lambda record: in_process_shard(record, root, cluster.id, tiles, options),
+            lambda record: in_process_shard(record, root, cluster.id, tiles),
         )
         shards.refresh()
     except BaseException:
@@ -79,12 +83,10 @@ def first_shard() -> str:
     return shard_path(0)
 
 
-def in_process_shard(
-    record: ShardRecord, root: Path, cluster_id: str, tiles: TileCache, options: SessionOptions
-) -> Shard:
+def in_process_shard(record: ShardRecord, root: Path, cluster_id: str, tiles: TileCache) -> Shard:
     """Serve a shard of the directory from within this process."""
     place = root / str(record.info["path"])
-    service = ShardService.open(place, cluster_id, tiles, fsync=options.durability == "fsync")
+    service = ShardService.open(place, cluster_id, tiles)
     return Shard(record, service, place)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
+from typing import TYPE_CHECKING
 
-from deker_cluster.dataplane.session import Session, SessionOptions
 from deker_cluster.uri import Address, Mode
 from deker_coordinator.library import open_library
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from deker_cluster.dataplane.session import Session, SessionOptions
 
 __all__ = ["open_session"]
 

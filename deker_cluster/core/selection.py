@@ -26,9 +26,7 @@ class AxisRange:
         """Return the same cells in ascending order."""
         if self.step > 0:
             return self
-        return attrs.evolve(
-            self, start=self.start + (self.count - 1) * self.step, step=-self.step
-        )
+        return attrs.evolve(self, start=self.start + (self.count - 1) * self.step, step=-self.step)
 
 
 @attrs.frozen(slots=False)

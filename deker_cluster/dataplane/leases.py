@@ -9,7 +9,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from deker_cluster.errors import (
     CommitStateUnknownError,
@@ -17,8 +17,12 @@ from deker_cluster.errors import (
     DekerLockError,
     RegistryUnavailableError,
 )
-from deker_cluster.registry.client import Registry
 from deker_cluster.registry.models import Busy, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from deker_cluster.registry.client import Registry
 
 __all__ = ["LEASE_TTL_S", "LeaseKeeper"]
 
@@ -41,7 +45,11 @@ class LeaseKeeper:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._pid = os.getpid()
+        self._owner = f"{socket.gethostname()}:{self._pid}"
         self._held: set[int] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -70,6 +78,7 @@ class LeaseKeeper:
         lease = self._acquire(tiles, timeout_s)
         with self._changed:
             self._held.add(lease.token)
+            self._changed.notify()
             self._start_thread()
         try:
             yield lease
@@ -83,7 +92,6 @@ class LeaseKeeper:
         finally:
             with self._changed:
                 self._held.discard(lease.token)
-                self._changed.notify()
 
     def _acquire(self, tiles: Sequence[tuple[str, Sequence[int]]], timeout_s: float) -> Lease:
         give_up = time.monotonic() + timeout_s
@@ -99,7 +107,8 @@ class LeaseKeeper:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _start_thread(self) -> None:
-        if self._thread is None:
+        # Threads do not survive a fork.
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(
                 target=self._renew_for_ever, name="deker-leases", daemon=True
             )
@@ -108,12 +117,12 @@ class LeaseKeeper:
     def _renew_for_ever(self) -> None:
         while True:
             with self._changed:
-                if not self._held:
+                if not self._changed.wait_for(lambda: self._held, timeout=LEASE_TTL_S):
                     # Nothing to do for a while: a new thread comes with the next lease.
-                    if not self._changed.wait_for(lambda: self._held, timeout=LEASE_TTL_S):
-                        self._thread = None
-                        return
-                self._changed.wait(LEASE_TTL_S / 3)
+                    self._thread = None
+                    return
+                # Not `wait`: the next lease's notify would end it early.
+                self._changed.wait_for(lambda: False, timeout=LEASE_TTL_S / 3)
                 tokens = list(self._held)
             for token in tokens:
                 try:
@@ -127,6 +136,6 @@ class LeaseKeeper:
 
 def _locked(busy: Busy, timeout_s: float) -> DekerLockError:
     return DekerLockError(
-        f"tile {busy.ordinal} of array {busy.array_id} was being written by {busy.owner} for all of "
-        f"the write_lock_timeout of {timeout_s:g} s; try again, or raise write_lock_timeout"
+        f"tile {busy.ordinal} of array {busy.array_id} was being written by {busy.owner} for all "
+        f"of the write_lock_timeout of {timeout_s:g} s; try again, or raise write_lock_timeout"
     )

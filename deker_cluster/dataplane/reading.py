@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.core.planning import Plan, Projection, plan, split_by_bytes
-from deker_cluster.core.selection import Selection
-from deker_cluster.dataplane.session import Session
-from deker_cluster.dataplane.stored_tile import VersionGoneError, check_digest, fetched_ranges, tile_errors
-from deker_cluster.dataplane.tiled_array import TiledArray
+from deker_cluster.dataplane.stored_tile import (
+    VersionGoneError,
+    check_digest,
+    fetched_ranges,
+    tile_errors,
+)
 from deker_cluster.errors import DekerIntegrityError
-from deker_cluster.registry.models import Entries
 from deker_cluster.tilefile.index import TileIndex
 from deker_cluster.tilefile.layout import tile_path
 from deker_cluster.tilefile.reader import read_region
 from deker_cluster.transport.messages import FetchRequest, TileKey
-from deker_cluster.transport.shard_table import Shard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deker_cluster.core.selection import Selection
+    from deker_cluster.dataplane.session import Session
+    from deker_cluster.dataplane.tiled_array import TiledArray
+    from deker_cluster.registry.models import Entries
+    from deker_cluster.transport.shard_table import Shard
 
 __all__ = ["read", "read_into"]
 
@@ -117,9 +125,11 @@ def read_into(
         return
     work: list[_Job | Sequence[_Job]] = [*calls, *local]
     session.run_all(
-        lambda item: _read_local(session, array, item, view, spread=False)
-        if isinstance(item, _Job)
-        else _read_remote(session, array, item, view),
+        lambda item: (
+            _read_local(session, array, item, view, spread=False)
+            if isinstance(item, _Job)
+            else _read_remote(session, array, item, view)
+        ),
         work,
     )
 
@@ -175,4 +185,3 @@ def _read_remote(
                 verify=session.options.verify,
                 executor=None,
             )
-

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from deker_cluster.dataplane.leases import LeaseKeeper
-from deker_cluster.registry.client import Registry
-from deker_cluster.registry.models import ClusterRecord
-from deker_cluster.tilefile.reader import TileCache
-from deker_cluster.transport.shard_table import ShardTable
-from deker_cluster.uri import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from deker_cluster.registry.client import Registry
+    from deker_cluster.registry.models import ClusterRecord
+    from deker_cluster.tilefile.reader import TileCache
+    from deker_cluster.transport.shard_table import ShardTable
+    from deker_cluster.uri import Address
 
 __all__ = ["Session", "SessionOptions"]
 

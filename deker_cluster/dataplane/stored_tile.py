@@ -1,17 +1,21 @@
-"""One stored tile, wherever it lies: its index, its chunks, and errors that say which tile it was."""
+"""One stored tile, wherever it lies: its index, its chunks, errors that say which tile it was."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from deker_cluster.core.manifest import TileEntry
-from deker_cluster.dataplane.session import Session
 from deker_cluster.errors import DekerIntegrityError
 from deker_cluster.tilefile.index import TileIndex
 from deker_cluster.tilefile.layout import tile_path
 from deker_cluster.tilefile.reader import ChunkSource, StoredRanges
 from deker_cluster.transport.messages import FetchedTile, FetchRequest, TileKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deker_cluster.core.manifest import TileEntry
+    from deker_cluster.dataplane.session import Session
 
 __all__ = ["VersionGoneError", "check_digest", "fetched_ranges", "stored_tile", "tile_errors"]
 
@@ -91,4 +95,3 @@ def stored_tile(
         index = TileIndex.parse(tile.index)
         check_digest(index, entry)
         yield index, fetched_ranges(tile, memoryview(reply.payload))
-

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 
-from deker_cluster.core.tile_grid import TileGrid
-from deker_cluster.options import HDF5Options
+if TYPE_CHECKING:
+    import numpy as np
+
+    from deker_cluster.core.tile_grid import TileGrid
+    from deker_cluster.options import HDF5Options
 
 __all__ = ["TiledArray"]
 

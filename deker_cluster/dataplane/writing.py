@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.core.planning import Plan, Projection, plan, split_by_bytes
-from deker_cluster.core.selection import Selection
-from deker_cluster.dataplane.session import Session
 from deker_cluster.dataplane.stored_tile import VersionGoneError, stored_tile
-from deker_cluster.dataplane.tiled_array import TiledArray
 from deker_cluster.errors import (
     CommitStateUnknownError,
     DekerBaseApplicationError,
     DekerIntegrityError,
 )
-from deker_cluster.registry.models import Lease
 from deker_cluster.tilefile.writer import TileImage, encode_tile, patch_tile
 from deker_cluster.transport.messages import TileBlob, TileKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Executor
+
+    from deker_cluster.core.selection import Selection
+    from deker_cluster.dataplane.session import Session
+    from deker_cluster.dataplane.tiled_array import TiledArray
+    from deker_cluster.registry.models import Lease
 
 __all__ = ["clear", "write"]
 
@@ -77,9 +80,7 @@ def clear(session: Session, array: TiledArray, selection: Selection) -> int:
     return _commit(session, array, plan(array.grid, selection), None)
 
 
-def _commit(
-    session: Session, array: TiledArray, tiles: Plan, view: npt.NDArray[Any] | None
-) -> int:
+def _commit(session: Session, array: TiledArray, tiles: Plan, view: npt.NDArray[Any] | None) -> int:
     wanted = [(array.id, tiles.ordinals.tolist())]
     with session.leases.hold(wanted, session.options.write_lock_timeout_s) as lease:
         session.shards.at_epoch(lease.epoch)
@@ -158,7 +159,7 @@ def _stage_batch(
         for job, image in zip(batch, images, strict=True)
     ]
     for number in batch[0].shards:
-        session.shards.get(number).handle.stage(blobs)
+        session.shards.get(number).handle.stage(blobs, fsync=session.options.durability == "fsync")
     return [
         _Change(
             job.projection.ordinal,

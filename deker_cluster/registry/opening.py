@@ -1,8 +1,8 @@
-"""From an address to a registry: the embedded server of a directory, or one that is there already."""
+"""From an address to a registry: a directory's embedded server, or one that is there already."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import redis
 from redis.backoff import NoBackoff
@@ -11,7 +11,11 @@ from redis.retry import Retry
 
 from deker_cluster.registry.client import Registry
 from deker_cluster.registry.embedded import EmbeddedRegistry
-from deker_cluster.uri import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deker_cluster.uri import Address
 
 __all__ = ["EMBEDDED_NAME", "observe_registry", "open_registry"]
 

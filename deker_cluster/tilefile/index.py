@@ -109,20 +109,27 @@ def index_length(head: bytes | memoryview) -> int:
 
 
 class _Cursor:
-    """Takes fields off a buffer, never past its end."""
+    """Takes fields off the index, never past its end."""
 
-    def __init__(self, buf: memoryview, at: int) -> None:
-        self.buf = buf
+    def __init__(self, packed: bytes, at: int) -> None:
+        self.packed = packed
         self.at = at
 
-    def take(self, size: int) -> memoryview:
-        if size > len(self.buf) - self.at:
+    def take(self, size: int) -> int:
+        """Step over ``size`` bytes and return where they begin."""
+        at = self.at
+        if size > len(self.packed) - 8 - at:
             raise DekerIntegrityError("the tile index is shorter than its own fields")
-        self.at += size
-        return self.buf[self.at - size : self.at]
+        self.at = at + size
+        return at
+
+    def numbers(self, code: str, count: int) -> tuple[int, ...]:
+        at = self.take(count * struct.calcsize("<" + code))
+        return struct.unpack_from(f"<{count}{code}", self.packed, at)
 
     def column(self, dtype: str, count: int) -> npt.NDArray[Any]:
-        return np.frombuffer(self.take(count * np.dtype(dtype).itemsize), dtype)
+        at = self.take(count * np.dtype(dtype).itemsize)
+        return np.frombuffer(self.packed, dtype, count, at)
 
 
 def _require(condition: object, what: str) -> None:
@@ -267,16 +274,17 @@ def _parse(packed: bytes) -> TileIndex:
         or (userblock_bytes <= meta_offset and meta_offset + meta_bytes <= data_start),
         "place of the attributes",
     )
-    cursor = _Cursor(memoryview(packed)[:-8], _HEADER.size)
-    dtype = _parse_dtype(bytes(cursor.take(text_bytes)))
-    fill = bytes(cursor.take(dtype.itemsize))
-    shape = tuple(cursor.column("<u8", rank).tolist())
-    _require(all(shape), "a dimension of size 0")
+    cursor = _Cursor(packed, _HEADER.size)
+    at = cursor.take(text_bytes)
+    dtype = _parse_dtype(packed[at : cursor.at])
+    at = cursor.take(dtype.itemsize)
+    fill = packed[at : cursor.at]
+    shape = cursor.numbers("Q", rank)
     data_bytes = math.prod(shape) * dtype.itemsize
-    _require(data_bytes < 1 << 62, f"shape {shape}")
+    _require(0 < data_bytes < 1 << 62, f"shape {shape}")
     chunk_shape = None
     if kind:
-        chunk_shape = tuple(cursor.column("<u8", rank).tolist())
+        chunk_shape = cursor.numbers("Q", rank)
         fits = all(1 <= c <= n for c, n in zip(chunk_shape, shape, strict=True))
         chunk_bytes = math.prod(chunk_shape) * dtype.itemsize
         _require(fits and chunk_bytes <= _MAX_CHUNK_BYTES, f"chunk shape {chunk_shape}")
@@ -288,20 +296,27 @@ def _parse(packed: bytes) -> TileIndex:
     _require(count == expected, f"{count} chunks where shape {shape} makes {expected}")
     filters = []
     for _ in range(n_filters):
-        number, n_values = (int(v) for v in cursor.column("<u4", 2))
-        filters.append((number, tuple(cursor.column("<u4", n_values).tolist())))
+        number, n_values = cursor.numbers("I", 2)
+        filters.append((number, cursor.numbers("I", n_values)))
     if kind:
-        offsets = cursor.column("<u8", count).astype(np.uint64)
+        offsets = cursor.column("<u8", count)
         sizes = cursor.column("<u4", count).astype(np.uint64)
-        masks = cursor.column("<u4", count).astype(np.uint32)
-        inside = (offsets >= data_start) & (offsets <= file_bytes) & (sizes <= file_bytes - offsets)
-        _require(bool(inside.all()), "a chunk outside the file")
-        _require(bool((masks.astype(np.uint64) < 1 << n_filters).all()), "a filter mask")
-        raw = (sizes > 0) & (masks == (1 << n_filters) - 1)
-        _require(bool((sizes[raw] == chunk_bytes).all()), "the size of a raw chunk")
+        masks = cursor.column("<u4", count)
+        _require(
+            offsets.min() >= data_start
+            and offsets.max() <= file_bytes
+            and (offsets + sizes).max() <= file_bytes,
+            "a chunk outside the file",
+        )
+        all_skipped = (1 << n_filters) - 1
+        highest = int(masks.max())
+        _require(highest <= all_skipped, "a filter mask")
+        if highest == all_skipped:
+            raw = (masks == all_skipped) & (sizes > 0)
+            _require(bool((sizes[raw] == chunk_bytes).all()), "the size of a raw chunk")
     else:
         offsets, sizes, masks = block_table(data_start, data_bytes)
-    checksums = cursor.column("<u8", count).astype(np.uint64)
+    checksums = cursor.column("<u8", count)
     _require(cursor.at == len(packed) - 8, "bytes left over")
     return TileIndex(
         dtype, shape, chunk_shape, tuple(filters), offsets, sizes, masks, checksums,

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 import numpy as np
-import xxhash
 
 from deker_cluster.errors import DekerArrayTypeError, DekerIndexError, DekerValidationError
-from deker_cluster.tilefile.codecs import encode_chunk
-from deker_cluster.tilefile.container import (
-    chunk_tree,
-    meta_room,
-    root_address,
-    skeleton,
-    tree_bytes,
-)
 from deker_cluster.tilefile.geometry import (
     Region,
     Visit,
@@ -28,76 +17,28 @@ from deker_cluster.tilefile.geometry import (
     resolve_region,
 )
 from deker_cluster.tilefile.hdf5_filters import resolve_filters
-from deker_cluster.tilefile.index import (
-    BLOCK_BYTES,
-    HEADER_BYTES,
-    Filters,
-    TileIndex,
-    block_table,
-    check_dtype,
+from deker_cluster.tilefile.image import (
+    EncodedChunks,
+    TileImage,
+    chunked_image,
+    contiguous_image,
 )
+from deker_cluster.tilefile.index import Filters, TileIndex, check_dtype
 from deker_cluster.tilefile.parallel import run_all
 from deker_cluster.tilefile.reader import decode_stored, read_region
 from deker_cluster.tilefile.scratch import scratch
 from deker_cluster.tilefile.source import ChunkSource, check_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Executor
 
 __all__ = ["TileImage", "encode_tile", "patch_tile"]
-
-_DATA_ALIGNMENT: Final = 64
-"""Contiguous data begins at a multiple of this, so that a mapped file gives aligned arrays."""
 
 _TASK_BYTES: Final = 256 * 1024
 """Smaller chunks are encoded several to a task."""
 
 Array = np.ndarray[Any, Any]
-
-
-@attrs.frozen(eq=False)
-class TileImage:
-    """A tile file that is not written yet.
-
-    Segments may refer to the memory of the array that was encoded: leave it unchanged until they
-    are written.
-    """
-
-    index: TileIndex
-    segments: list[tuple[int, memoryview]]
-    """Offset in the file and bytes; ascending, without gaps, together the whole file."""
-
-    @property
-    def total_bytes(self) -> int:
-        """Length of the file."""
-        return self.index.file_bytes
-
-    @property
-    def digest(self) -> int:
-        """The index's digest, for the manifest."""
-        return self.index.digest
-
-
-class _Chunks:
-    """Encoded chunks of one tile, filled in by several threads."""
-
-    def __init__(self, count: int) -> None:
-        self.buffers: list[memoryview | None] = [None] * count
-        """None: the bytes are in the buffer before."""
-        self.sizes = np.zeros(count, np.uint64)
-        self.masks = np.zeros(count, np.uint32)
-        self.checksums = np.zeros(count, np.uint64)
-
-    def put(self, number: int, chunk: Array, filters: Filters) -> None:
-        """Encode a C-contiguous chunk; it may be overwritten afterwards if there are filters."""
-        stored, mask = encode_chunk(chunk, filters)
-        if filters and len(stored) == chunk.nbytes:  # then it may be the chunk's own memory
-            stored = memoryview(bytes(stored))
-        self.buffers[number] = stored
-        self.sizes[number] = len(stored)
-        self.masks[number] = mask
-        self.checksums[number] = xxhash.xxh3_64_intdigest(stored)
 
 
 def encode_tile(
@@ -137,10 +78,10 @@ def encode_tile(
     _check_shapes(data.shape, chunk_shape, filters)
     fill = _fill_bytes(fill_value, data.dtype)
     if chunk_shape is None:
-        return _contiguous(data, meta, fill)
+        return contiguous_image(data, meta, fill)
     resolved = resolve_filters(data.dtype, chunk_shape, filters) if filters else ()
     grid = tuple(-(-n // c) for n, c in zip(data.shape, chunk_shape, strict=True))
-    chunks = _Chunks(math.prod(grid))
+    chunks = EncodedChunks(math.prod(grid))
 
     def encode(numbers: range) -> None:
         for number in numbers:
@@ -162,7 +103,7 @@ def encode_tile(
     starts = range(0, len(chunks.sizes), each)
     batches = [range(i, min(i + each, len(chunks.sizes))) for i in starts]
     run_all([partial(encode, batch) for batch in batches], executor)
-    return _chunked(data.dtype, data.shape, chunk_shape, resolved, chunks, meta, fill)
+    return chunked_image(data.dtype, data.shape, chunk_shape, resolved, chunks, meta, fill)
 
 
 def patch_tile(
@@ -208,32 +149,36 @@ def patch_tile(
         everything = tuple(slice(0, n) for n in base.shape)
         read_region(base, source, everything, data, executor=executor)
         data[region] = values
-        return _contiguous(data, meta, fill)
-    chunks = _Chunks(len(base.sizes))
+        return contiguous_image(data, meta, fill)
+    chunks = EncodedChunks(len(base.sizes))
     touched = [] if values.size == 0 else list(iter_visits(base, axes))
+    shape = base.chunk_shape
     tasks: list[Callable[[], None]] = [
-        partial(_patch_chunk, base, source, visit, values, chunks) for visit in touched
+        partial(_patch_chunk, base, shape, source, visit, values, chunks) for visit in touched
     ]
     numbers = {visit.number for visit in touched}
     runs = _untouched_runs(base, numbers)
-    tasks += [partial(_take_over, base, source, run, chunks) for run in runs]
+    tasks += [partial(_take_over, base, shape, source, run, chunks) for run in runs]
     run_all(tasks, executor)
-    return _chunked(base.dtype, base.shape, base.chunk_shape, base.filters, chunks, meta, fill)
+    return chunked_image(base.dtype, base.shape, shape, base.filters, chunks, meta, fill)
 
 
 def _patch_chunk(
-    base: TileIndex, source: ChunkSource, visit: Visit, values: Array, chunks: _Chunks
+    base: TileIndex,
+    shape: tuple[int, ...],
+    source: ChunkSource,
+    visit: Visit,
+    values: Array,
+    chunks: EncodedChunks,
 ) -> None:
-    assert base.chunk_shape is not None  # noqa: S101 - for the type checker; the caller looked
-    # Not the purposes that decoding uses.
-    chunk = _chunk_memory(base.dtype, base.chunk_shape, reuse=bool(base.filters))
+    chunk = _chunk_memory(base.dtype, shape, reuse=bool(base.filters))
     if not visit.whole:
         size = int(base.sizes[visit.number])
         stored = memoryview(b"")
         if size:
             stored = source.read(int(base.offsets[visit.number]), scratch("stored", size).data)
             check_stored(stored, base, visit.number)
-        everything = tuple(map(slice, base.chunk_shape))
+        everything = tuple(map(slice, shape))
         decode_stored(base, stored, Visit(visit.number, everything, everything, True), chunk)
     chunk[visit.local] = values[visit.target]
     chunks.put(visit.number, chunk, base.filters)
@@ -259,13 +204,18 @@ def _untouched_runs(base: TileIndex, touched: set[int]) -> list[range]:
     return runs
 
 
-def _take_over(base: TileIndex, source: ChunkSource, run: range, chunks: _Chunks) -> None:
-    assert base.chunk_shape is not None  # noqa: S101 - for the type checker; the caller looked
+def _take_over(
+    base: TileIndex,
+    shape: tuple[int, ...],
+    source: ChunkSource,
+    run: range,
+    chunks: EncodedChunks,
+) -> None:
     part = slice(run.start, run.stop)
     total = int(base.sizes[part].sum())
     if total == 0:  # never written in a foreign file; our files have every chunk
         cell = np.frombuffer(base.fill, base.dtype)[0]
-        chunks.put(run.start, np.full(base.chunk_shape, cell, base.dtype), base.filters)
+        chunks.put(run.start, np.full(shape, cell, base.dtype), base.filters)
         return
     stored = source.read(int(base.offsets[run.start]), np.empty(total, np.uint8).data)
     at = 0
@@ -284,83 +234,6 @@ def _chunk_memory(dtype: np.dtype[Any], shape: tuple[int, ...], *, reuse: bool) 
         return np.empty(shape, dtype)
     memory: Array = scratch("encode", math.prod(shape) * dtype.itemsize).view(dtype).reshape(shape)
     return memory
-
-
-def _contiguous(data: Array, meta: Mapping[str, Any], fill: bytes) -> TileImage:
-    payload = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
-    checksums = [
-        xxhash.xxh3_64_intdigest(payload[at : at + BLOCK_BYTES])
-        for at in range(0, len(payload), BLOCK_BYTES)
-    ]
-    text = json.dumps(meta, separators=(",", ":")).encode("ascii")
-    userblock_bytes = _userblock_bytes(data.dtype, data.ndim, None, (), len(checksums))
-    room = meta_room(len(text))
-    bare = skeleton(data.dtype, data.shape, None, (), fill, room, userblock_bytes)
-    start = -(-(userblock_bytes + len(bare.metadata)) // _DATA_ALIGNMENT) * _DATA_ALIGNMENT
-    file_bytes = start + len(payload)
-    container = bare.fill_in(address=start - userblock_bytes, file_bytes=file_bytes, meta=text)
-    container = container.ljust(start - userblock_bytes, b"\0")
-    index = TileIndex(
-        data.dtype, data.shape, None, (), *block_table(start, len(payload)),
-        np.array(checksums, np.uint64), userblock_bytes, file_bytes, start,
-        xxhash.xxh3_64_intdigest(container), userblock_bytes + bare.meta_at, room, fill,
-    )  # fmt: skip
-    return _image(index, container, [payload])
-
-
-def _chunked(
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    chunk_shape: tuple[int, ...],
-    filters: Filters,
-    chunks: _Chunks,
-    meta: Mapping[str, Any],
-    fill: bytes,
-) -> TileImage:
-    count, rank = len(chunks.sizes), len(shape)
-    text = json.dumps(meta, separators=(",", ":")).encode("ascii")
-    userblock_bytes = _userblock_bytes(dtype, rank, chunk_shape, filters, count)
-    room = meta_room(len(text))
-    bare = skeleton(dtype, shape, chunk_shape, filters, fill, room, userblock_bytes)
-    tree_at = len(bare.metadata)
-    data_at = tree_at + tree_bytes(count, rank)
-    ends = np.uint64(data_at) + np.cumsum(chunks.sizes, dtype=np.uint64)
-    addresses = ends - chunks.sizes
-    file_bytes = userblock_bytes + int(ends[-1])
-    grid = tuple(-(-n // c) for n, c in zip(shape, chunk_shape, strict=True))
-    root_at = root_address(tree_at, count, rank)
-    container = bare.fill_in(address=root_at, file_bytes=file_bytes, meta=text)
-    container += chunk_tree(tree_at, grid, chunk_shape, addresses, chunks.sizes, chunks.masks)
-    index = TileIndex(
-        dtype, shape, chunk_shape, filters, addresses + np.uint64(userblock_bytes), chunks.sizes,
-        chunks.masks, chunks.checksums, userblock_bytes, file_bytes, userblock_bytes + data_at,
-        xxhash.xxh3_64_intdigest(container), userblock_bytes + bare.meta_at, room, fill,
-    )  # fmt: skip
-    return _image(index, container, [one for one in chunks.buffers if one is not None])
-
-
-def _image(index: TileIndex, container: bytearray, payload: Sequence[memoryview]) -> TileImage:
-    segments = [(0, memoryview(index.to_bytes() + container))]
-    at = index.data_start
-    for buffer in payload:
-        segments.append((at, buffer))
-        at += len(buffer)
-    return TileImage(index, segments)
-
-
-def _userblock_bytes(
-    dtype: np.dtype[Any],
-    rank: int,
-    chunk_shape: tuple[int, ...] | None,
-    filters: Filters,
-    count: int,
-) -> int:
-    """Return the smallest userblock that holds the index: a power of two, as HDF5 demands."""
-    size = HEADER_BYTES + len(dtype.str) + dtype.itemsize + 8 * rank + 8 * count + 8
-    if chunk_shape is not None:
-        size += 8 * rank + 16 * count
-    size += sum(8 + 4 * len(values) for _, values in filters)
-    return max(512, 1 << (size - 1).bit_length())
 
 
 def _fill_bytes(fill_value: Any, dtype: np.dtype[Any]) -> bytes:

@@ -6,8 +6,7 @@ Importing this module imports Ray.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pyarrow as pa
@@ -15,7 +14,11 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from deker_cluster.errors import ShardUnavailableError
-from deker_cluster.transport.messages import FetchReply, FetchRequest, TileBlob, TileKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deker_cluster.transport.messages import FetchReply, FetchRequest, TileBlob, TileKey
 
 __all__ = ["ActorShard", "actor_namespace", "call_actor"]
 
@@ -28,7 +31,7 @@ def actor_namespace(cluster_id: str) -> str:
     return f"deker-{cluster_id}"
 
 
-def call_actor(name: str, namespace: str, method: str, *args: object, deadline_s: float) -> Any:  # noqa: ANN401
+def call_actor(name: str, namespace: str, method: str, *args: object, deadline_s: float) -> Any:
     """Call a named actor and return its answer; wait for it while it restarts.
 
     The call may run more than once: only calls that bear it may go this way.
@@ -74,7 +77,7 @@ class ActorShard:
     namespace: str
     deadline_s: float
 
-    def _call(self, method: str, *args: object) -> Any:  # noqa: ANN401
+    def _call(self, method: str, *args: object) -> Any:
         return call_actor(self.name, self.namespace, method, *args, deadline_s=self.deadline_s)
 
     def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
@@ -82,9 +85,9 @@ class ActorShard:
         reply: FetchReply = self._call("fetch", list(requests))
         return reply
 
-    def stage(self, tiles: Sequence[TileBlob]) -> None:
+    def stage(self, tiles: Sequence[TileBlob], *, fsync: bool = True) -> None:
         """See :meth:`ShardHandle.stage`. The bytes pass through the object store once."""
-        self._call("stage", [_out_of_band(blob) for blob in tiles])
+        self._call("stage", [_out_of_band(blob) for blob in tiles], fsync)
 
     def discard(self, keys: Sequence[TileKey]) -> None:
         """See :meth:`ShardHandle.discard`."""

@@ -6,12 +6,15 @@ is an Arrow buffer or an ndarray, which pickle protocol 5 carries out of band wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
-import numpy as np
-import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = [
     "FetchReply",
@@ -90,8 +93,10 @@ class ShardHandle(Protocol):
         """Return stored bytes. Nothing is changed."""
         ...
 
-    def stage(self, tiles: Sequence[TileBlob]) -> None:
-        """Put tile files in place, durably. No reader sees them before the commit.
+    def stage(self, tiles: Sequence[TileBlob], *, fsync: bool = True) -> None:
+        """Put tile files in place. No reader sees them before the commit.
+
+        They are durable on return, unless `fsync` is off: then a power cut may lose them.
 
         On an error none of `tiles` is left behind, as far as the disk still obeys.
         """

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
@@ -13,9 +12,14 @@ import numpy.typing as npt
 from deker_cluster.core.ids import array_key
 from deker_cluster.core.placement import ShardTarget, rank
 from deker_cluster.errors import ShardUnavailableError
-from deker_cluster.registry.client import Registry
 from deker_cluster.registry.models import ShardMap, ShardRecord
-from deker_cluster.transport.messages import ShardHandle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from deker_cluster.registry.client import Registry
+    from deker_cluster.transport.messages import ShardHandle
 
 __all__ = ["Shard", "ShardTable"]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 import pyarrow as pa
 import ray
 
-from deker_cluster.transport.messages import FetchReply, FetchRequest
 from deker_workers.server import ShardServer, ShardSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deker_cluster.transport.messages import FetchReply, FetchRequest
 
 __all__ = ["CONCURRENCY", "ShardActor"]
 

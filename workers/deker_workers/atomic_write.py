@@ -6,11 +6,15 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deker_cluster.errors import StorageFullError
-from deker_cluster.transport.messages import Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from deker_cluster.transport.messages import Buffer
 
 __all__ = ["TEMPORARY_PREFIX", "fsync_directory", "make_directory", "storage_errors", "write_files"]
 

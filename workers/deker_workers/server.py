@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 from deker_cluster.errors import DekerBaseApplicationError, ShardUnavailableError
 from deker_cluster.registry.opening import observe_registry
 from deker_cluster.tilefile.cache import TileCache
-from deker_cluster.transport.messages import FetchReply, FetchRequest, TileBlob, TileKey
-from deker_cluster.uri import Address
 from deker_workers.service import ShardService
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from deker_cluster.transport.messages import FetchReply, FetchRequest, TileBlob, TileKey
+    from deker_cluster.uri import Address
 
 __all__ = ["ShardServer", "ShardSpec"]
 
@@ -38,9 +42,8 @@ class ShardSpec:
     root: Path
     """Data directory, absolute, on the actor's node."""
     published_path: str
-    """The same as other processes are told it: relative to the cluster's directory, if it has one."""
+    """As other processes are told it: relative to the cluster's directory, if it has one."""
     weight: float = 1.0
-    fsync: bool = True
 
 
 class ShardServer:
@@ -73,9 +76,7 @@ class ShardServer:
         spec = self._spec
         while True:
             try:
-                service = ShardService.open(
-                    spec.root, spec.cluster_id, self._tiles, fsync=spec.fsync
-                )
+                service = ShardService.open(spec.root, spec.cluster_id, self._tiles)
                 if self._claim is None:
                     self._claim = service.directory.lock()
                 registry = observe_registry(spec.address)
@@ -118,9 +119,9 @@ class ShardServer:
         """See :meth:`ShardHandle.fetch`."""
         return self._ready().fetch(requests)
 
-    def stage(self, tiles: Sequence[TileBlob]) -> None:
+    def stage(self, tiles: Sequence[TileBlob], fsync: bool = True) -> None:
         """See :meth:`ShardHandle.stage`."""
-        self._ready().stage(tiles)
+        self._ready().stage(tiles, fsync=fsync)
 
     def discard(self, keys: Sequence[TileKey]) -> None:
         """See :meth:`ShardHandle.discard`."""

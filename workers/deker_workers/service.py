@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deker_cluster.tilefile.reader import TileCache
-from deker_cluster.transport.messages import FetchReply, FetchRequest, TileBlob, TileKey
 from deker_workers.shard_directory import ShardDirectory
 from deker_workers.tile_store import TileStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from deker_cluster.tilefile.reader import TileCache
+    from deker_cluster.transport.messages import FetchReply, FetchRequest, TileBlob, TileKey
 
 __all__ = ["ShardService"]
 
@@ -22,8 +26,6 @@ class ShardService:
         A directory that is known to belong to the cluster.
     tiles
         Open files of this process.
-    fsync
-        See :class:`~deker_workers.tile_store.TileStore`.
 
     Notes
     -----
@@ -31,24 +33,22 @@ class ShardService:
     never change, and each transaction writes under names of its own.
     """
 
-    def __init__(self, directory: ShardDirectory, tiles: TileCache, *, fsync: bool = True) -> None:
+    def __init__(self, directory: ShardDirectory, tiles: TileCache) -> None:
         self.directory = directory
-        self._store = TileStore(directory.root, tiles, fsync=fsync)
+        self._store = TileStore(directory.root, tiles)
 
     @classmethod
-    def open(
-        cls, root: Path, cluster_id: str, tiles: TileCache, *, fsync: bool = True
-    ) -> ShardService:
+    def open(cls, root: Path, cluster_id: str, tiles: TileCache) -> ShardService:
         """Open a data directory; see :meth:`ShardDirectory.open` for what is refused."""
-        return cls(ShardDirectory.open(root, cluster_id), tiles, fsync=fsync)
+        return cls(ShardDirectory.open(root, cluster_id), tiles)
 
     def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
         """See :meth:`ShardHandle.fetch`."""
         return self._store.fetch(requests)
 
-    def stage(self, tiles: Sequence[TileBlob]) -> None:
+    def stage(self, tiles: Sequence[TileBlob], *, fsync: bool = True) -> None:
         """See :meth:`ShardHandle.stage`."""
-        self._store.stage(tiles)
+        self._store.stage(tiles, fsync=fsync)
 
     def discard(self, keys: Sequence[TileKey]) -> None:
         """See :meth:`ShardHandle.discard`."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from deker_cluster.core.ids import new_id, validate_id
 from deker_cluster.errors import DataDirectoryError, DekerValidationError, ShardUnavailableError
 from deker_workers.atomic_write import make_directory, storage_errors, write_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["FORMAT_VERSION", "ShardDirectory"]
 

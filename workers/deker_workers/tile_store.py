@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +19,10 @@ from deker_cluster.transport.messages import (
 )
 from deker_workers.atomic_write import write_files
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
 __all__ = ["TileStore"]
 
 
@@ -32,22 +35,19 @@ class TileStore:
         The shard's data directory.
     tiles
         Open files, shared with whoever reads the same directory in this process.
-    fsync
-        False leaves new files to the operating system: a power cut may lose them.
     """
 
-    def __init__(self, root: Path, tiles: TileCache, *, fsync: bool = True) -> None:
+    def __init__(self, root: Path, tiles: TileCache) -> None:
         self._root = root
         self._tiles = tiles
-        self._fsync = fsync
 
     def path(self, key: TileKey) -> Path:
         """Return where the file of `key` is, or would be."""
         return self._root / tile_path(key.array_id, key.ordinal, key.version)
 
-    def stage(self, blobs: Sequence[TileBlob]) -> None:
+    def stage(self, blobs: Sequence[TileBlob], *, fsync: bool = True) -> None:
         """See :meth:`ShardHandle.stage`."""
-        write_files([(self.path(blob.key), blob.segments) for blob in blobs], fsync=self._fsync)
+        write_files([(self.path(blob.key), blob.segments) for blob in blobs], fsync=fsync)
 
     def discard(self, keys: Sequence[TileKey]) -> None:
         """See :meth:`ShardHandle.discard`."""

@@ -1,0 +1,87 @@
+# Every target makes .venv by itself when it is missing, broken or older than pyproject.toml.
+
+PYTHON ?= python3
+NODES ?= 1
+
+SHELL = /bin/sh
+BIN = .venv/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# A PYTHONPATH from outside would shadow what is installed in .venv.
+unexport PYTHONPATH
+
+# What has to be there for .venv to count as whole.
+INSTALLED = from importlib.metadata import version; \
+	[version(name) for name in ("deker-cluster", "hatchling", "mypy", "pytest", "ruff")]
+
+.PHONY: help venv demo test lint bench clean
+
+help:
+	@echo 'make demo [NODES=3]   real imagery through a cluster on this machine'
+	@echo 'make test             all tests but the long ones (markers chaos and slow)'
+	@echo 'make lint             ruff, mypy, import-linter, contents of the wheel'
+	@echo 'make bench            the quick benchmarks'
+	@echo 'make clean            remove .venv, caches, built packages, what the demo wrote'
+	@echo
+	@echo 'PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer).'
+
+demo: venv
+	$(BIN)/python examples/demo.py --nodes $(NODES)
+
+test: venv
+	$(BIN)/python -m pytest -m 'not chaos and not slow'
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	rm -rf dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+	$(BIN)/check-wheel-contents dist
+
+bench: venv
+	$(BIN)/python benchmarks/run.py --quick
+
+clean:
+	rm -rf .venv dist demo-output .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp holds the checksum of pyproject.toml and the folder, since the scripts in .venv name
+# their interpreter by its full path. It is written last and removed first: what was interrupted
+# has none and is made again from nothing.
+venv:
+	@set -e; \
+	here="$$(pwd -P)"; \
+	want="$$(cksum < pyproject.toml) $$here"; \
+	made="$$(cat .venv/.stamp 2>/dev/null || :)"; \
+	if .venv/bin/python -c '$(INSTALLED)' 2>/dev/null; then whole=yes; else whole=no; fi; \
+	if [ "$$whole" = yes ] && [ "$$made" = "$$want" ]; then exit 0; fi; \
+	rm -f .venv/.stamp; \
+	case "$$whole $$made" in \
+	"yes "*" $$here") echo 'pyproject.toml has changed: .venv is brought up to date' ;; \
+	*) \
+		if ! version="$$($(PYTHON) -c 'import platform; print(platform.python_version())')"; then \
+			echo 'error: "$(PYTHON)" does not run; install Python 3.11 or newer, or name one:' \
+				'make PYTHON=/path/to/python3' >&2; \
+			exit 1; \
+		fi; \
+		if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+			echo "error: $(PYTHON) is Python $$version, 3.11 or newer is needed; name one:" \
+				'make PYTHON=python3.11' >&2; \
+			exit 1; \
+		fi; \
+		if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+			echo 'error: $(PYTHON) lacks the modules venv and ensurepip; on Debian and Ubuntu:' \
+				"apt-get install python3-venv (or python$${version%.*}-venv)" >&2; \
+			exit 1; \
+		fi; \
+		echo "making .venv with Python $$version"; \
+		rm -rf .venv; \
+		$(PYTHON) -m venv .venv ;; \
+	esac; \
+	echo 'installing packages into .venv (the first time some minutes)'; \
+	.venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1'; \
+	.venv/bin/python -m pip install --quiet --editable '.[demo]' --group dev; \
+	echo "$$want" > .venv/.stamp; \
+	echo '.venv is ready'

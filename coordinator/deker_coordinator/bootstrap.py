@@ -1,0 +1,236 @@
+"""Open a cluster that runs on Ray: the embedded one of a directory, or one by its registry.
+
+Importing this module imports Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ray
+
+from deker_cluster.dataplane.session import Session, SessionOptions
+from deker_cluster.errors import ClusterNotFoundError, DekerClientError
+from deker_cluster.registry.opening import open_registry
+from deker_cluster.tilefile.cache import TileCache
+from deker_cluster.transport.actors import ActorShard, actor_namespace
+from deker_cluster.transport.shard_table import Shard, ShardTable
+from deker_coordinator.actor import COORDINATOR, CoordinatorSpec
+from deker_coordinator.identity import check_directory, ensure_cluster, exclusive
+from deker_coordinator.library import SETUP_DEADLINE_S, in_process_shard, shard_path
+from deker_coordinator.local_ray import LocalRay, RayEndpoint, connect_ray
+from deker_coordinator.shard_actors import (
+    actor_exists,
+    prefer_node,
+    start_coordinator,
+    start_shard,
+    wait_until_ready,
+)
+from deker_workers.server import ShardSpec
+from deker_workers.shard_directory import ShardDirectory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from deker_cluster.registry.models import ClusterRecord, ShardRecord
+    from deker_cluster.uri import Address
+
+__all__ = ["open_cluster", "open_embedded"]
+
+logger = logging.getLogger(__name__)
+
+
+def open_embedded(
+    address: Address, root: Path, options: SessionOptions, executor: Executor | None
+) -> Session:
+    """Join, or start, the services of a directory: registry, Ray, shards, coordinator."""
+    check_directory(root)
+    with contextlib.ExitStack() as undo:
+        registry, leave = open_registry(address)
+        undo.callback(leave)
+        undo.callback(registry.close)
+        local_ray = LocalRay(root)
+        local_ray.enter()
+        undo.callback(local_ray.leave)
+        with exclusive(root, SETUP_DEADLINE_S * 4):
+            cluster = ensure_cluster(root, registry, {})
+            undo.callback(_join_ray(local_ray))
+            _start_services(address, root, cluster)
+        here = ray.get_runtime_context().get_node_id()
+        tiles = TileCache()
+
+        def connect(record: ShardRecord) -> Shard:
+            name = str(record.info["actor"])
+            if not actor_exists(name, cluster.id):
+                # Served by the Ray of another process: the directory is ours to use all the same.
+                return in_process_shard(record, root, cluster.id, tiles)
+            handle = ActorShard(name, actor_namespace(cluster.id), options.deadline_s)
+            near = record.info.get("node_id") == here
+            return Shard(record, handle, root / str(record.info["path"]) if near else None)
+
+        shards = ShardTable(registry, connect)
+        shards.refresh()
+        leaving = undo.pop_all()
+    return Session(
+        address=address,
+        options=options,
+        registry=registry,
+        cluster=cluster,
+        shards=shards,
+        tiles=tiles,
+        on_close=leaving.close,
+        executor=executor,
+    )
+
+
+def open_cluster(address: Address, options: SessionOptions, executor: Executor | None) -> Session:
+    """Join a cluster by its registry, and the Ray that the registry names."""
+    with contextlib.ExitStack() as undo:
+        registry, leave = open_registry(address)
+        undo.callback(leave)
+        undo.callback(registry.close)
+        cluster = registry.cluster()
+        if cluster is None:
+            raise ClusterNotFoundError(
+                f"the registry at {address.host}:{address.port} holds no cluster named "
+                f"{address.name!r}; start one with: deker-cluster start {address} --data-dir DIR"
+            )
+        undo.callback(_join_named_ray(cluster))
+        here = ray.get_runtime_context().get_node_id()
+        namespace = actor_namespace(cluster.id)
+
+        def connect(record: ShardRecord) -> Shard:
+            handle = ActorShard(str(record.info["actor"]), namespace, options.deadline_s)
+            near = record.info.get("node_id") == here
+            return Shard(record, handle, Path(str(record.info["path"])) if near else None)
+
+        shards = ShardTable(registry, connect)
+        shards.refresh()
+        leaving = undo.pop_all()
+    return Session(
+        address=address,
+        options=options,
+        registry=registry,
+        cluster=cluster,
+        shards=shards,
+        tiles=TileCache(),
+        on_close=leaving.close,
+        executor=executor,
+    )
+
+
+def _start_services(address: Address, root: Path, cluster: ClusterRecord) -> None:
+    """Give every shard of the directory, and every node of this machine, its actor."""
+    nodes = _nodes_here()
+    known = sorted(
+        (place.name for place in (root / "shards").glob("s*") if place.name[1:].isdigit()),
+        key=lambda name: int(name[1:]),
+    )
+    count = max(len(nodes), 1 + max((int(name[1:]) for name in known), default=-1))
+    started = []
+    for number in range(count):
+        path = shard_path(number)
+        name = f"shard-s{number}"
+        if not actor_exists(name, cluster.id):
+            if ShardDirectory.is_served(root / path):
+                logger.info("%s is served by another Ray; using its files directly", name)
+                continue
+            spec = ShardSpec(
+                address=address,
+                cluster_id=cluster.id,
+                actor=name,
+                root=root / path,
+                published_path=path,
+            )
+            start_shard(spec, prefer_node(*nodes[number % len(nodes)]))
+        started.append(name)
+    if started:
+        start_coordinator(CoordinatorSpec(address, cluster.id))
+        wait_until_ready(started, cluster.id)
+
+
+def _nodes_here() -> list[tuple[str, str]]:
+    """Return id and address of the living Ray nodes of this machine, in a stable order."""
+    own_id = ray.get_runtime_context().get_node_id()
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    host = next(node["NodeManagerHostname"] for node in alive if node["NodeID"] == own_id)
+    return sorted(
+        (node["NodeID"], node["NodeManagerAddress"])
+        for node in alive
+        if node["NodeManagerHostname"] == host
+    )
+
+
+class _JoinedRay:
+    """The Ray that clients of this process have joined; the last of them disconnects."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+
+    def join(self, find: Callable[[], RayEndpoint]) -> Callable[[], None]:
+        """Connect unless this process is connected; return what to call at the end."""
+        with self._lock:
+            if self._users == 0:
+                if ray.is_initialized():
+                    return lambda: None  # the user's own: theirs to end
+                connect_ray(find())
+            self._users += 1
+        return self._leave
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                ray.shutdown()
+
+
+_joined = _JoinedRay()
+
+
+def _join_ray(local_ray: LocalRay) -> Callable[[], None]:
+    def find() -> RayEndpoint:
+        # The directory's own Ray first: that is where its shards run, if it is up.
+        return local_ray.running() or _ray_of_this_machine() or local_ray.start_or_join()
+
+    return _joined.join(find)
+
+
+def _ray_of_this_machine() -> RayEndpoint | None:
+    """Return a Ray that the user has started here: ``RAY_ADDRESS``, or the last ``ray start``."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    if not address:
+        base = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir()
+        with contextlib.suppress(OSError):
+            address = (Path(base) / "ray" / "ray_current_cluster").read_text().strip()
+    if not address or "://" in address:
+        return None
+    endpoint = RayEndpoint(address)
+    return endpoint if endpoint.answers() else None
+
+
+def _join_named_ray(cluster: ClusterRecord) -> Callable[[], None]:
+    address = cluster.settings.get("ray_address")
+
+    def find() -> RayEndpoint:
+        if not isinstance(address, str):
+            raise DekerClientError(
+                f"cluster {cluster.id} names no Ray; start it with: deker-cluster start"
+            )
+        return RayEndpoint(address)
+
+    leave = _joined.join(find)
+    if not actor_exists(COORDINATOR, cluster.id):
+        leave()
+        raise DekerClientError(
+            f"this process is connected to a Ray that does not run cluster {cluster.id}; "
+            f"connect to {address}, or start the cluster's services with: deker-cluster start"
+        )
+    return leave

@@ -1,0 +1,117 @@
+"""The command ``deker-cluster``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from deker_cluster import __version__
+from deker_cluster.core.manifest import TileEntry
+from deker_cluster.errors import DekerBaseApplicationError
+from deker_cluster.registry.opening import open_registry
+from deker_cluster.uri import parse_uri
+
+if TYPE_CHECKING:
+    from deker_cluster.registry.client import Registry
+
+__all__ = ["main"]
+
+
+class _Group(click.Group):
+    """Shows our own errors as one line, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except DekerBaseApplicationError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="deker-cluster")
+def main() -> None:
+    """Start and look at storages of deker_cluster."""
+
+
+@main.command()
+@click.argument("uri")
+@click.option(
+    "--data-dir",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Absolute directory on every storage node.",
+)
+@click.option("--shards-per-node", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--ray-address", default="auto", show_default=True, help="The Ray cluster to run on.")
+def start(uri: str, data_dir: Path, shards_per_node: int, ray_address: str) -> None:
+    """Start the services of the cluster URI (deker://host:port/name) on a running Ray.
+
+    Shards go to the nodes that were started with the label deker.io/node=NAME, or to all nodes if
+    none has it. Run it again after nodes were added, or after Ray was restarted.
+    """
+    import ray
+
+    from deker_coordinator.cluster import start_cluster
+
+    ray.init(address=ray_address, logging_level="ERROR", log_to_driver=False)
+    record = start_cluster(parse_uri(uri), data_dir, shards_per_node)
+    click.echo(f"cluster {record.id} is up; open it with Client({str(parse_uri(uri))!r})")
+
+
+@main.command()
+@click.argument("uri")
+def status(uri: str) -> None:
+    """Show the shards of a storage, and how durable its registry is."""
+    address = parse_uri(uri)
+    if address.path is not None and not (address.path / "cluster.json").exists():
+        raise click.ClickException(f"{address.path} holds no storage")
+    registry, leave = open_registry(address)
+    try:
+        _show(registry)
+    finally:
+        registry.close()
+        leave()
+
+
+def _show(registry: Registry) -> None:
+    console = Console()
+    server = registry.server_info()
+    warning = "" if server.durable else "  [bold red]may lose acknowledged writes[/]"
+    console.print(
+        f"registry: {server.kind} {server.version}, appendonly "
+        f"{'yes' if server.appendonly else 'no'}, appendfsync {server.appendfsync}{warning}"
+    )
+    tiles: dict[int, list[int]] = {}
+    for collection in registry.collections():
+        after: int | None = None
+        while True:
+            page, after = registry.arrays(collection.id, after)
+            for array in page:
+                for packed in registry.all_entries(array.id).values.values():
+                    entry = TileEntry.unpack(packed)
+                    for number in entry.shards:
+                        tiles.setdefault(number, []).append(entry.stored_bytes)
+            if after is None:
+                break
+    table = Table("shard", "actor", "host", "path", "state", "tiles", "MB")
+    for shard in registry.shard_map().shards:
+        sizes = tiles.get(shard.number, [])
+        table.add_row(
+            str(shard.number),
+            str(shard.info.get("actor", "")),
+            str(shard.info.get("host", "")),
+            str(shard.info.get("path", "")),
+            str(shard.info.get("state", "up")),
+            str(len(sizes)),
+            f"{sum(sizes) / 1e6:.1f}",
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,344 @@
+"""Handles, clients and directories that threads and processes share, in library mode."""
+
+from __future__ import annotations
+
+import multiprocessing
+import operator
+import pickle
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from deker_cluster import Client, Subset, VArray
+from deker_cluster.errors import DekerClientError, DekerLockError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.integration.conftest import Script
+
+
+def test_handles_work_in_a_spawned_process(client: Client, grid: VArray) -> None:
+    grid[2].update(np.arange(16))
+    collection = client.get_collection("grids")
+    assert collection is not None
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(Subset.read, (grid[2, 4:6],)).tolist() == [4, 5]
+        pool.apply(Subset.update, (grid[3], np.arange(16) * 2))
+        assert pool.apply(operator.itemgetter(3), (grid,)).read()[5] == 10
+        assert pool.apply(len, (collection,)) == 1
+        assert pool.apply(Client.get_collection, (client, "grids")) == collection
+        created = pool.apply(operator.methodcaller("create"), (collection,))
+        pool.apply(operator.methodcaller("delete"), (created,))
+    assert grid[3, 1:3].read().tolist() == [2, 4]
+    assert len(collection) == 1
+    assert created[0, 0].shape == ()
+
+
+def test_a_pickled_handle_uses_the_client_that_is_open(client: Client, grid: VArray) -> None:
+    for handle in (client, grid, grid[1:3, ::2], client.get_collection("grids")):
+        twin = pickle.loads(pickle.dumps(handle))  # noqa: S301
+        assert repr(twin) == repr(handle)
+    assert pickle.loads(pickle.dumps(client)) is client  # noqa: S301
+    twin = pickle.loads(pickle.dumps(grid))  # noqa: S301
+    assert twin == grid
+    twin[0, 0].update(5)
+    assert grid[0, 0].read() == 5
+
+
+def test_a_handle_does_not_make_a_storage(
+    client: Client, grid: VArray, root: Path, tmp_path: Path, start: Callable[..., Script]
+) -> None:
+    pickled = tmp_path / "handle"
+    pickled.write_bytes(
+        pickle.dumps(grid).replace(str(root).encode(), str(root)[:-1].encode() + b"_")
+    )
+    lines = start(
+        """
+import pickle
+try:
+    pickle.load(open(args[0], "rb"))
+except DekerClientError as error:
+    say(error)
+say(os.listdir(os.path.dirname(root)))
+""",
+        root,
+        pickled,
+    ).end()
+    assert "another machine" in lines[0]
+    assert lines[1].count("dat") == 1
+
+
+def test_after_close_everything_is_refused(client: Client, grid: VArray) -> None:
+    grid[0].update(np.zeros(16))
+    collection = client.get_collection("grids")
+    assert collection is not None
+    client.close()
+    client.close()
+    assert client.is_closed
+    assert not client.is_open
+    for use in (
+        grid[0].read,
+        lambda: grid[0].update(1),
+        grid.read_meta,
+        grid.delete,
+        lambda: len(collection),
+        lambda: list(client),
+        lambda: client.get_collection("grids"),
+        collection.delete,
+    ):
+        with pytest.raises(DekerClientError, match="closed"):
+            use()
+    with client:
+        assert not grid[0].read().any()
+
+
+def test_closing_while_threads_read(client: Client, grid: VArray) -> None:
+    grid[:].update(np.zeros((8, 16), int))
+    others: list[BaseException] = []
+    begun = threading.Barrier(5)
+
+    def read() -> None:
+        begun.wait()
+        try:
+            while True:
+                assert grid[1:7].read().sum() == 0
+        except DekerClientError:
+            pass
+        except BaseException as error:
+            others.append(error)
+            raise
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    begun.wait()
+    for _ in range(20):
+        grid[0, 0].read()
+    client.close()
+    for thread in threads:
+        thread.join()
+    assert not others
+
+
+def test_threads_share_a_client(grid: VArray) -> None:
+    def work(row: int) -> None:
+        for number in range(10):
+            grid[row].update(np.full(16, 100 * row + number))
+            assert (grid[row].read() == 100 * row + number).all()
+
+    failures: list[BaseException] = []
+
+    def guarded(row: int) -> None:
+        try:
+            work(row)
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=guarded, args=(row,)) for row in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert grid[:, 3].read().tolist() == [100 * row + 9 for row in range(8)]
+
+
+def test_a_forked_child_reads_and_writes(
+    client: Client, grid: VArray, start: Callable[..., Script]
+) -> None:
+    grid[:].update(np.ones((8, 16), int))
+    lines = start(
+        """
+with Client(f"file://{root}") as client:
+    array = next(iter(client.get_collection("grids")))
+    array[:].update(array[:].read() + 1)
+    child = os.fork()
+    if child == 0:
+        array[0].update(array[0].read() + 1)
+        array[:].read()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    say(status, array[:2, 0].read().tolist())
+""",
+        client.root_path,
+    ).end()
+    assert lines == ["0 [3, 2]"]
+
+
+WRITE_ROW = """
+row = int(args[0])
+with Client(f"file://{root}") as client:
+    array = next(iter(client.get_collection("grids")))
+    say("ready")
+    wait()
+    array[row].update(np.full(16, row))
+"""
+
+
+def test_rows_of_the_same_tiles_written_at_once(
+    client: Client, grid: VArray, start: Callable[..., Script]
+) -> None:
+    writers = [start(WRITE_ROW, client.root_path, row) for row in range(4)]
+    for writer in writers:
+        assert writer.line() == "ready"
+    for writer in writers:
+        writer.tell()
+    for writer in writers:
+        writer.end()
+    assert (grid[:4].read() == np.arange(4)[:, None]).all()
+    assert (grid[4:].read() == -1).all()
+
+
+WRITE_ALL = """
+with Client(f"file://{root}") as client:
+    array = next(iter(client.get_collection("grids")))
+    base, commits = int(args[0]), int(args[1])
+    for number in range(commits):
+        array[:].update(np.full((8, 16), base + number))
+say("done")
+"""
+
+READ_ALL = """
+with Client(f"file://{root}") as client:
+    array = next(iter(client.get_collection("grids")))
+    say("ready")
+    import threading
+    ended = threading.Event()
+    threading.Thread(target=lambda: (wait(), ended.set())).start()
+    reads, mixed, seen = 0, 0, set()
+    while not ended.is_set():
+        cells = array[:].read()
+        mixed += cells.min() != cells.max()
+        seen.add(int(cells[0, 0]))
+        reads += 1
+    say(mixed, len(seen) > 5, reads > 50)
+"""
+
+
+def test_readers_never_see_a_mix(
+    client: Client, grid: VArray, start: Callable[..., Script]
+) -> None:
+    readers = [start(READ_ALL, client.root_path) for _ in range(2)]
+    for reader in readers:
+        assert reader.line() == "ready"
+    writers = [start(WRITE_ALL, client.root_path, base, 100) for base in (0, 10_000)]
+    for writer in writers:
+        assert writer.end() == ["done"]
+    for reader in readers:
+        reader.tell("enough")
+        assert reader.end() == ["0 True True"]
+    last = grid[:].read()
+    assert last.min() == last.max()
+    assert last[0, 0] in (99, 10_099)
+
+
+HOLD = """
+from deker_cluster.dataplane import writing
+stage = writing._stage
+def slow(*arguments):
+    say("holding")
+    wait()
+    return stage(*arguments)
+writing._stage = slow
+with Client(f"file://{root}") as client:
+    array = next(iter(client.get_collection("grids")))
+    array[0].update(np.full(16, 1))
+"""
+
+
+def test_a_writer_that_waits_too_long_is_told_who_holds(
+    client: Client, grid: VArray, start: Callable[..., Script]
+) -> None:
+    holder = start(HOLD, client.root_path)
+    assert holder.line() == "holding"
+    grid[4:].update(np.full((4, 16), 2))  # other tiles are free
+    with (
+        Client(f"file://{client.root_path}", write_lock_timeout=0.2) as hasty,
+        pytest.raises(DekerLockError, match=str(holder.process.pid)) as caught,
+    ):
+        next(iter(hasty.get_collection("grids") or ()))[1].update(3)
+    assert grid.id in str(caught.value)
+    assert caught.value.retryable
+    waiting = threading.Thread(target=grid[1].update, args=(4,))
+    waiting.start()
+    holder.tell()
+    holder.end()
+    waiting.join()
+    assert grid[:, 0].read().tolist() == [1, 4, -1, -1, 2, 2, 2, 2]
+
+
+def test_a_write_that_takes_longer_than_its_lease(
+    client: Client, start: Callable[..., Script], grid: VArray
+) -> None:
+    lines = start(
+        """
+from deker_cluster.dataplane import leases, writing
+leases.LEASE_TTL_S = 0.9
+stage, pause = writing._stage, 0
+def slow(*arguments):
+    time.sleep(pause)
+    return stage(*arguments)
+writing._stage = slow
+with Client(f"file://{root}") as client:
+    array = next(iter(client.get_collection("grids")))
+    array[0].update(1)
+    time.sleep(0.2)
+    pause = 2
+    array[0].update(2)
+    say(array[0, 0].read())
+    child = os.fork()
+    if child == 0:
+        array[0].update(3)
+        os._exit(0)
+    say(os.waitpid(child, 0)[1], array[0, 0].read())
+""",
+        client.root_path,
+    ).end()
+    assert lines == ["2", "0 3"]
+
+
+OPEN_FRESH = """
+mine, other = args
+with Client(f"file://{root}") as client:
+    schema = ArraySchema(dtype="int8", dimensions=[DimensionSchema("n", 3)])
+    client.create_collection(mine, schema).create()[:].update([1, 2, 3])
+    limit = time.monotonic() + 60
+    while True:
+        found = client.get_collection(other)
+        cells = [array[:].read().tolist() for array in found or ()]
+        if cells == [[1, 2, 3]]:
+            break
+        assert time.monotonic() < limit, cells
+        time.sleep(0.01)
+    say("seen")
+"""
+
+
+def test_two_scripts_on_one_fresh_path(
+    root: Path, start: Callable[..., Script], stopped: Callable[[Path], None]
+) -> None:
+    scripts = [start(OPEN_FRESH, root, *names) for names in (("a", "b"), ("b", "a"))]
+    for script in scripts:
+        assert script.end() == ["seen"]
+    stopped(root)
+    with Client(f"file://{root}") as client:
+        assert {collection.name for collection in client} == {"a", "b"}
+
+
+def test_a_script_that_never_closes_ends_quietly(
+    root: Path, start: Callable[..., Script], stopped: Callable[[Path], None]
+) -> None:
+    code = """
+client = Client(f"file://{root}")
+schema = ArraySchema(dtype="int8", dimensions=[DimensionSchema("n", 3)])
+array = client.create_collection("c", schema).create()
+array[:].update(7)
+say(array[:].read().tolist(), "ray" in sys.modules, "pyarrow" in sys.modules)
+"""
+    assert start(code, root).end() == ["[7, 7, 7] False False"]
+    stopped(root)
