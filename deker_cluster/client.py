@@ -74,9 +74,13 @@ class Client:
         durability: str = "fsync",
         verify: bool = True,
     ) -> None:
+        options = _options(workers, write_lock_timeout, durability, verify)
+        self._set_up(parse_uri(uri), options, executor)
+
+    def _set_up(self, address: Address, options: SessionOptions, executor: Executor | None) -> None:
         self._session: Session | None = None
-        self._address: Address = parse_uri(uri)
-        self._options = _options(workers, write_lock_timeout, durability, verify)
+        self._address = address
+        self._options = options
         self._executor = executor
         self._open()
 
@@ -202,10 +206,10 @@ class Client:
         return f"Client({str(self._address)!r}, {'open' if self.is_open else 'closed'})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Client._reopen, (self._address, self._options)
+        return _reopen, (self._address, self._options)
 
     @classmethod
-    def _reopen(cls, address: Address, options: SessionOptions) -> Client:
+    def reopen(cls, address: Address, options: SessionOptions) -> Client:
         """Return an open client of this process for a handle that was pickled elsewhere."""
         key = (os.getpid(), address.uri)
         with _clients_lock:
@@ -214,13 +218,14 @@ class Client:
                     return known
             _require_storage(address)
             client = cls.__new__(cls)
-            client._session = None
-            client._address = address
-            client._options = options
-            client._executor = None
-            client._open()
+            client._set_up(address, options, None)  # noqa: SLF001 - one of this class
             _shared_clients[key] = client
             return client
+
+
+# A plain function: Ray's pickler would take a class method apart instead of naming it.
+def _reopen(address: Address, options: SessionOptions) -> Client:
+    return Client.reopen(address, options)
 
 
 def _require_storage(address: Address) -> None:

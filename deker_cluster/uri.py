@@ -91,15 +91,11 @@ def parse_uri(uri: str) -> Address:
     """
     if not isinstance(uri, str) or not uri.strip():
         raise DekerURIError(f"an address must be a non-empty string; {_FORMS}")
-    if "\0" in uri:
+    if "\0" in unquote(uri):
         raise DekerURIError("an address must not contain NUL")
-    try:
-        parts = urlsplit(uri.strip())
-    except ValueError as error:
-        # The text of urlsplit's error may quote the authority, and with it a password.
-        raise DekerURIError(
-            f"an address that cannot be parsed; {_FORMS}"
-        ) from error.with_traceback(None)
+    parts = _split(uri.strip())
+    if parts is None:
+        raise DekerURIError(f"an address that cannot be parsed; {_FORMS}")
     if parts.query or parts.fragment:
         raise DekerURIError(
             "an address takes no '?query' and no '#fragment'; in a path write %3F and %23 for them"
@@ -110,6 +106,14 @@ def parse_uri(uri: str) -> Address:
         return _deker_address(parts)
     shown = parts.scheme or "none"
     raise DekerURIError(f"unknown scheme ({shown}) in the address; {_FORMS}")
+
+
+def _split(uri: str) -> SplitResult | None:
+    try:
+        return urlsplit(uri)
+    except ValueError:
+        # Not even as a cause: its text may quote the login, and with it a password.
+        return None
 
 
 def _file_address(parts: SplitResult) -> Address:
@@ -136,23 +140,34 @@ def _deker_address(parts: SplitResult) -> Address:
             f"the address names the registry {host!r} but no cluster; "
             f"write deker://{host}:port/name, or deker://./{host} for a directory"
         )
-    try:
-        port = parts.port
-    except ValueError:
-        raise DekerURIError(
-            f"the port of the registry {host!r} is not a number in 1..65535"
-        ) from None
+    port = _port(parts)
+    if port == 0:
+        raise DekerURIError(f"the port of the registry {host!r} is not a number in 1..65535")
     return Address(
         mode=Mode.CLUSTER,
         host=host,
-        port=DEFAULT_REGISTRY_PORT if port is None else port,
+        port=port,
         name=_cluster_name(name),
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password is not None else None,
     )
 
 
+def _port(parts: SplitResult) -> int:
+    """Return the port, 0 for what is none."""
+    try:
+        return DEFAULT_REGISTRY_PORT if parts.port is None else parts.port
+    except ValueError:
+        # Its text quotes what stands there: part of a password with an unquoted slash.
+        return 0
+
+
 def _cluster_name(name: str) -> str:
+    if "@" in name:
+        # Not shown: most likely it is the rest of a password.
+        raise DekerURIError(
+            "there is an '@' behind the first '/' of the address: write a '/' in a password as %2F"
+        )
     if _CLUSTER_NAME.fullmatch(name) is None:
         raise DekerURIError(
             f"the cluster name {name[:80]!r} must be 1 to 64 letters, digits, dots, dashes "
@@ -172,5 +187,8 @@ def _hostname(parts: SplitResult) -> str:
 
 
 def _absolute(text: str) -> Path:
-    # resolve() so that two spellings of one directory are one directory.
-    return Path(text).expanduser().resolve()
+    try:
+        # resolve() so that two spellings of one directory are one directory.
+        return Path(text).expanduser().resolve()
+    except (RuntimeError, OSError) as error:
+        raise DekerURIError(f"the directory {text!r} cannot be found: {error}") from error

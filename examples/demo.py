@@ -12,10 +12,9 @@ import contextlib
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import hdf5plugin
 import numpy as np
@@ -39,6 +38,9 @@ from deker_cluster import (
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DekerBaseApplicationError
 from deker_cluster.tilefile.layout import tile_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PRODUCTS = {
     "blue marble": "bmng.jpg",
@@ -211,11 +213,11 @@ def look_further(client: Client, array: VArray) -> None:
     place = str(client.session.shards.get(entry.shards[0]).record.info["path"])
     tile = Path(str(client.root_path), place, tile_path(array.id, ordinal, entry.version))
     console.print("\nhow to look further, in Python:", style="bold")
-    product = array.primary_attributes["product"]
+    attributes = dict(array.primary_attributes)
     for line in (
         f'from deker_cluster import Client; client = Client("{tile.parents[6].as_uri()}")',
         "print({collection.name: list(collection) for collection in client})",
-        f'array = client.get_collection("{array.collection}").filter({{"product": "{product}"}}).first()',
+        f'array = client.get_collection("{array.collection}").filter({attributes}).first()',
         "print(array[::600, 0, 0].describe())",
         "import h5py, hdf5plugin  # a tile is an HDF5 file like any other:",
         f'print(h5py.File("{tile}")["data"])',

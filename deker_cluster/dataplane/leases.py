@@ -15,7 +15,6 @@ from deker_cluster.errors import (
     CommitStateUnknownError,
     DekerBaseApplicationError,
     DekerLockError,
-    RegistryUnavailableError,
 )
 from deker_cluster.registry.models import Busy, Lease
 
@@ -31,6 +30,9 @@ logger = logging.getLogger(__name__)
 LEASE_TTL_S = 20.0
 """How long the tiles of a writer that died stay locked. Also bounds how long the registry may be
 away during a write before its lease is lost; renewed after a third of it."""
+
+# Whenever a lease begins, it is renewed after a third of its time at the latest.
+_RENEWALS_PER_LEASE = 4
 
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.1
@@ -51,7 +53,7 @@ class LeaseKeeper:
         self._pid = os.getpid()
         self._owner = f"{socket.gethostname()}:{self._pid}"
         self._held: set[int] = set()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
@@ -75,10 +77,12 @@ class LeaseKeeper:
         A block that fails gives the tiles back at once, unless the outcome of its commit is not
         known: then nothing may be touched.
         """
+        if self._pid != os.getpid():
+            # A forked child has neither the leases nor the thread, but maybe a lock that was held.
+            self._start_anew()
         lease = self._acquire(tiles, timeout_s)
-        with self._changed:
+        with self._lock:
             self._held.add(lease.token)
-            self._changed.notify()
             self._start_thread()
         try:
             yield lease
@@ -90,7 +94,7 @@ class LeaseKeeper:
                 self._registry.abort(lease.token)
             raise
         finally:
-            with self._changed:
+            with self._lock:
                 self._held.discard(lease.token)
 
     def _acquire(self, tiles: Sequence[tuple[str, Sequence[int]]], timeout_s: float) -> Lease:
@@ -107,8 +111,7 @@ class LeaseKeeper:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _start_thread(self) -> None:
-        # Threads do not survive a fork.
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None:
             self._thread = threading.Thread(
                 target=self._renew_for_ever, name="deker-leases", daemon=True
             )
@@ -116,22 +119,19 @@ class LeaseKeeper:
 
     def _renew_for_ever(self) -> None:
         while True:
-            with self._changed:
-                if not self._changed.wait_for(lambda: self._held, timeout=LEASE_TTL_S):
+            time.sleep(LEASE_TTL_S / _RENEWALS_PER_LEASE)
+            with self._lock:
+                if not self._held:
                     # Nothing to do for a while: a new thread comes with the next lease.
                     self._thread = None
                     return
-                # Not `wait`: the next lease's notify would end it early.
-                self._changed.wait_for(lambda: False, timeout=LEASE_TTL_S / 3)
                 tokens = list(self._held)
             for token in tokens:
                 try:
-                    if not self._registry.renew(token, LEASE_TTL_S):
+                    if not self._registry.renew(token, LEASE_TTL_S) and token in self._held:
                         logger.warning("lease %d has ended before its write did", token)
-                except RegistryUnavailableError as error:
+                except DekerBaseApplicationError as error:
                     logger.warning("lease %d could not be renewed: %s", token, error)
-                except DekerBaseApplicationError:
-                    return  # the client was closed
 
 
 def _locked(busy: Busy, timeout_s: float) -> DekerLockError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from deker_cluster.dataplane.leases import LeaseKeeper
+from deker_cluster.errors import DekerClientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -97,9 +98,15 @@ class Session:
         Nothing runs any more when this returns or raises.
         """
         pool = self.executor
-        futures: list[Future[_R]] = [pool.submit(function, item) for item in items]
+        futures: list[Future[_R]] = []
         try:
+            for item in items:
+                futures.append(pool.submit(function, item))  # noqa: PERF401 - a failure keeps them
             wait(futures, return_when=FIRST_EXCEPTION)
+        except RuntimeError as refused:
+            if self._closed:  # by another thread: its pool takes nothing more
+                raise self._is_closed() from refused
+            raise
         finally:
             # Also on Ctrl-C: what has not begun is dropped, what has is waited for.
             for future in futures:
@@ -108,7 +115,12 @@ class Session:
         for future in futures:
             if not future.cancelled() and (error := future.exception()) is not None:
                 raise error
+        if any(future.cancelled() for future in futures):
+            raise self._is_closed()
         return [future.result() for future in futures]
+
+    def _is_closed(self) -> DekerClientError:
+        return DekerClientError(f"the client of {self.address} was closed; open a new one")
 
     def close(self) -> None:
         """Leave the cluster. Idempotent."""

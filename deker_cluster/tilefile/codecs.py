@@ -54,6 +54,10 @@ def decode_into(
 ) -> None:
     """Decode one chunk.
 
+    Damaged bytes are refused, never trusted, by the filters that are applied directly. Those that
+    need the HDF5 library trust what they get, and may hang or crash on crafted bytes: compare
+    checksums first.
+
     Parameters
     ----------
     stored

@@ -92,9 +92,7 @@ def test_names_that_are_refused(client: Client, name: str) -> None:
     assert list(client) == []
 
 
-def test_a_later_collection_of_the_same_name_is_another(
-    client: Client, layers: Collection
-) -> None:
+def test_a_later_collection_of_the_same_name_is_another(client: Client, layers: Collection) -> None:
     old = layers.create({"product": "a", "level": 1})
     old[:].update(1.0)
     layers.delete()
@@ -224,9 +222,7 @@ def test_a_filter_is_added_to_with_a_dict(layers: Collection) -> None:
         layers.filter({}).filter(5)  # type: ignore[arg-type]
 
 
-def test_an_id_finds_arrays_of_its_own_collection_only(
-    client: Client, layers: Collection
-) -> None:
+def test_an_id_finds_arrays_of_its_own_collection_only(client: Client, layers: Collection) -> None:
     other = client.create_collection("other", LAYERS)
     array = other.create({"product": "p", "level": 1})
     assert layers.filter({"id": array.id}).first() is None

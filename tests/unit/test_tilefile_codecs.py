@@ -75,8 +75,10 @@ def no_hdf5(monkeypatch):
 @pytest.mark.parametrize("name", DIRECT | DIRECT_DECODE | THROUGH_HDF5)
 def test_hdf5_reads_what_is_encoded_here(name):
     for chunk in chunks():
-        if name in {"zfp", "szip"} and (chunk.dtype.kind == "c" or chunk.size < 8):
-            continue  # beyond what these filters can do
+        if name == "zfp" and chunk.dtype.str not in {"<f4", "<f8"}:
+            continue
+        if name == "szip" and (chunk.dtype.kind == "c" or chunk.size < 8):
+            continue
         filters = resolved(chunk, (DIRECT | DIRECT_DECODE | THROUGH_HDF5)[name])
         stored, mask = encode_chunk(chunk, filters)
         out = np.full_like(chunk, 77)
@@ -87,8 +89,10 @@ def test_hdf5_reads_what_is_encoded_here(name):
 @pytest.mark.parametrize("name", DIRECT | DIRECT_DECODE | THROUGH_HDF5)
 def test_what_hdf5_wrote_is_decoded_here(name):
     for chunk in chunks():
-        if name in {"zfp", "szip"} and (chunk.dtype.kind == "c" or chunk.size < 8):
-            continue  # beyond what these filters can do
+        if name == "zfp" and chunk.dtype.str not in {"<f4", "<f8"}:
+            continue
+        if name == "szip" and (chunk.dtype.kind == "c" or chunk.size < 8):
+            continue
         filters = resolved(chunk, (DIRECT | DIRECT_DECODE | THROUGH_HDF5)[name])
         stored, mask = hdf5_filters.encode(chunk, filters) if filters else (chunk.tobytes(), 0)
         out = np.full_like(chunk, 77)
@@ -127,11 +131,11 @@ def test_a_compressor_that_does_not_help_is_left_out():
         assert bytes(stored) == noise.tobytes()
 
 
-@pytest.mark.parametrize("name", [n for n in DIRECT | DIRECT_DECODE | THROUGH_HDF5 if n != "none"])
+@pytest.mark.parametrize("name", [*DIRECT, *(n for n in DIRECT_DECODE if n != "blosc2")])
 def test_damaged_chunks_never_crash_or_overrun(name):
     random = np.random.default_rng(5)
     chunk = np.cumsum(random.integers(0, 4, (40, 50)), axis=-1).astype("<f4")
-    filters = resolved(chunk, (DIRECT | DIRECT_DECODE | THROUGH_HDF5)[name])
+    filters = resolved(chunk, (DIRECT | DIRECT_DECODE)[name])
     stored, mask = encode_chunk(chunk, filters)
     whole = bytes(stored)
     for trial in range(60):
@@ -149,9 +153,8 @@ def test_damaged_chunks_never_crash_or_overrun(name):
             pass
         assert not guarded[:64].any()
         assert not guarded[-64:].any()
-    if mask == 0 and name != "shuffle":
-        with pytest.raises(DekerIntegrityError):
-            decode_into(b"", mask, filters, np.empty_like(chunk))
+    with pytest.raises(DekerIntegrityError):
+        decode_into(b"", mask, filters, np.empty_like(chunk))
 
 
 @pytest.mark.parametrize("name", [n for n in DIRECT if n not in {"none", "shuffle"}])

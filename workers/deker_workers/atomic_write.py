@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
     from deker_cluster.transport.messages import Buffer
 
-__all__ = ["TEMPORARY_PREFIX", "fsync_directory", "make_directory", "storage_errors", "write_files"]
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "final_name",
+    "fsync_directory",
+    "make_directory",
+    "storage_errors",
+    "write_files",
+]
 
 TEMPORARY_PREFIX = ".tmp-"
 """Begins the name of every file that is still being written."""
@@ -25,6 +32,9 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 # Linux takes at most 1024 buffers in one pwritev (IOV_MAX).
 _BUFFERS_PER_CALL = 512
+
+_FOLDER_ATTEMPTS = 100
+"""How often a folder is made that someone else removes at once."""
 
 
 @contextlib.contextmanager
@@ -70,8 +80,7 @@ def write_files(
             for path, segments in files:
                 temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
                 staged.append((temporary, path))
-                make_directory(path.parent, fsync=fsync)
-                _write(temporary, segments)
+                _write(temporary, segments, fsync=fsync)
             if fsync:
                 for temporary, _ in staged:
                     _fsync_file(temporary)
@@ -86,6 +95,11 @@ def write_files(
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
             raise
+
+
+def final_name(name: str) -> str:
+    """Return the name that a file has or, if it is a temporary one, was to have."""
+    return name.split("-", 2)[-1] if name.startswith(TEMPORARY_PREFIX) else name
 
 
 def make_directory(path: Path, *, fsync: bool = True) -> None:
@@ -115,13 +129,22 @@ def _fsync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write(path: Path, segments: Sequence[tuple[int, Buffer]]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+def _write(path: Path, segments: Sequence[tuple[int, Buffer]], *, fsync: bool) -> None:
+    descriptor = _create(path, fsync=fsync)
     try:
         for offset, buffers in _runs(segments):
             _write_run(descriptor, offset, buffers)
     finally:
         os.close(descriptor)
+
+
+def _create(path: Path, *, fsync: bool) -> int:
+    for _ in range(_FOLDER_ATTEMPTS):
+        # A sweep may remove the folder as empty between the two lines.
+        with contextlib.suppress(FileNotFoundError):
+            make_directory(path.parent, fsync=fsync)
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
 
 
 def _runs(segments: Sequence[tuple[int, Buffer]]) -> Iterator[tuple[int, list[memoryview]]]:

@@ -17,7 +17,7 @@ from deker_cluster.transport.messages import (
     TileBlob,
     TileKey,
 )
-from deker_workers.atomic_write import write_files
+from deker_workers.atomic_write import TEMPORARY_PREFIX, final_name, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,11 @@ class TileStore:
         """See :meth:`ShardHandle.discard`."""
         for key in keys:
             path = self.path(key)
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                # Its writer was killed before it was in place: what there is has another name.
+                _remove_temporaries(path)
             self._tiles.drop(str(path))
             _remove_if_empty(path.parent)
 
@@ -61,7 +65,8 @@ class TileStore:
         """See :meth:`ShardHandle.discard_array`."""
         folder = self._root / array_dir(array_id)
         for path in folder.glob("*/*.h5"):
-            name = parse_tile_path(path.relative_to(self._root).as_posix())
+            placed = path.with_name(final_name(path.name))
+            name = parse_tile_path(placed.relative_to(self._root).as_posix())
             if name is not None and name.version <= up_to_version:
                 path.unlink(missing_ok=True)
                 self._tiles.drop(str(path))
@@ -101,6 +106,12 @@ class TileStore:
         ranges = stored_ranges(file.index, request.region)
         index = None if request.known_index else file.index.packed
         return file, FetchedTile(index, ranges, begin)
+
+
+def _remove_temporaries(path: Path) -> None:
+    for temporary in path.parent.glob(f"{TEMPORARY_PREFIX}*-{path.name}"):
+        if final_name(temporary.name) == path.name:
+            temporary.unlink(missing_ok=True)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from deker_cluster.core.ids import new_id
+from deker_cluster.dataplane.stored_tile import fetched_ranges
+from deker_cluster.errors import DekerIntegrityError, DekerValidationError, StorageFullError
+from deker_cluster.tilefile.cache import TileCache
+from deker_cluster.tilefile.index import TileIndex
+from deker_cluster.tilefile.reader import read_region
+from deker_cluster.tilefile.writer import encode_tile
+from deker_cluster.transport.messages import FetchRequest, TileBlob, TileKey
+from deker_workers import tile_store
+from deker_workers.tile_store import TileStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    import numpy.typing as npt
+
+ARRAY = new_id()
+
+
+def blob(key: TileKey, cells: npt.NDArray[Any]) -> TileBlob:
+    image = encode_tile(
+        cells, chunk_shape=(2, 3), filters=(), meta={}, fill_value=cells.dtype.type(0)
+    )
+    return TileBlob(key, tuple(image.segments), image.total_bytes)
+
+
+def files(root: Path) -> set[str]:
+    return {path.name for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TileStore:
+    return TileStore(tmp_path, TileCache())
+
+
+CELLS = np.arange(24, dtype="int32").reshape(4, 6)
+WHOLE = (slice(0, 4, 1), slice(0, 6, 1))
+
+
+def test_what_was_staged_is_fetched(store: TileStore) -> None:
+    keys = [TileKey(ARRAY, ordinal, 7) for ordinal in (0, 5000)]
+    store.stage([blob(key, CELLS * (i + 1)) for i, key in enumerate(keys)])
+    part = (slice(1, 4, 2), slice(2, 6, 1))
+    missing = TileKey(ARRAY, 1, 7)
+    reply = store.fetch(
+        [
+            FetchRequest(keys[1], part, known_index=False),
+            FetchRequest(missing, part, known_index=False),
+            FetchRequest(keys[0], WHOLE, known_index=True),
+        ]
+    )
+    first, second, third = reply.tiles
+    assert second is None
+    assert first is not None
+    assert third is not None
+    assert third.index is None, "the asker has it already"
+    payload = memoryview(reply.payload)
+    assert first.index is not None
+    index = TileIndex.parse(first.index)
+    out = np.empty((2, 4), "int32")
+    read_region(index, fetched_ranges(first, payload), part, out, verify=True, executor=None)
+    assert (out == CELLS[1:4:2, 2:6] * 2).all()
+    whole = np.empty((4, 6), "int32")
+    with TileCache().pinned(str(store.path(keys[0]))) as file:
+        read_region(
+            file.index, fetched_ranges(third, payload), WHOLE, whole, verify=True, executor=None
+        )
+    assert (whole == CELLS).all()
+
+
+def test_staging_again_is_no_error(store: TileStore, tmp_path: Path) -> None:
+    key = TileKey(ARRAY, 0, 1)
+    store.stage([blob(key, CELLS)])
+    store.stage([blob(key, CELLS)])
+    assert files(tmp_path) == {"0-1.h5"}
+
+
+def test_a_discarded_version_leaves_no_folder(store: TileStore, tmp_path: Path) -> None:
+    old, new = TileKey(ARRAY, 3, 1), TileKey(ARRAY, 3, 2)
+    store.stage([blob(old, CELLS), blob(new, CELLS)])
+    store.fetch([FetchRequest(old, WHOLE, known_index=True)])
+    store.discard([old, TileKey(ARRAY, 4, 1)])
+    assert files(tmp_path) == {"3-2.h5"}
+    assert store.fetch([FetchRequest(old, WHOLE, known_index=True)]).tiles == (None,)
+    store.discard([new])
+    store.discard([new])
+    assert not store.path(new).parent.exists()
+
+
+def test_discarding_takes_what_a_killed_writer_left(store: TileStore, tmp_path: Path) -> None:
+    key, other = TileKey(ARRAY, 3, 1), TileKey(ARRAY, 13, 1)
+    folder = store.path(key).parent
+    folder.mkdir(parents=True)
+    for name in ("3-1", "13-1", "3-11"):
+        (folder / f".tmp-0123456789ab-{name}.h5").touch()
+    store.discard([key])
+    assert files(tmp_path) == {".tmp-0123456789ab-13-1.h5", ".tmp-0123456789ab-3-11.h5"}
+    store.discard([other, TileKey(ARRAY, 3, 11)])
+    assert not folder.exists()
+
+
+def test_an_array_goes_up_to_a_version(store: TileStore, tmp_path: Path) -> None:
+    keys = [TileKey(ARRAY, ordinal, version) for ordinal in (0, 5000) for version in (1, 2, 3)]
+    other = TileKey(new_id(), 0, 1)
+    store.stage([blob(key, CELLS) for key in (*keys, other)])
+    folder = store.path(keys[0]).parent
+    (folder / ".tmp-0123456789ab-9-2.h5").touch()
+    (folder / ".tmp-0123456789ab-9-3.h5").touch()
+    (folder / "notes.h5").touch()
+    store.discard_array(ARRAY, 2)
+    assert {name.rpartition("-")[2] for name in files(folder.parent)} == {"3.h5", "notes.h5"}
+    (folder / "notes.h5").unlink()
+    store.discard_array(ARRAY, 3)
+    assert not folder.parent.exists()
+    assert store.path(other).exists()
+
+
+def test_a_damaged_index_names_the_tile(store: TileStore) -> None:
+    key = TileKey(ARRAY, 3, 1)
+    store.stage([blob(key, CELLS)])
+    store.path(key).write_bytes(b"\0" * 4096)
+    with pytest.raises(DekerIntegrityError) as caught:
+        store.fetch([FetchRequest(key, WHOLE, known_index=False)])
+    assert (caught.value.array, caught.value.tile) == (ARRAY, 3)
+
+
+def test_a_full_disk_leaves_none_of_a_batch(
+    store: TileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files = tile_store.write_files
+
+    def full(files: Any, **options: Any) -> None:
+        write_files(files[:1], **options)
+        raise StorageFullError("no room")
+
+    blobs = [blob(TileKey(ARRAY, ordinal, 1), CELLS) for ordinal in range(2)]
+    monkeypatch.setattr(tile_store, "write_files", full)
+    with pytest.raises(StorageFullError):
+        store.stage(blobs)
+    store.discard([item.key for item in blobs])
+    assert files(tmp_path) == set()
+
+
+@pytest.mark.parametrize("bad", ["../../etc/passwd", "", "x" * 36, ARRAY.upper(), ARRAY + "/.."])
+def test_ids_that_would_lead_out_of_the_shard(store: TileStore, tmp_path: Path, bad: str) -> None:
+    if bad == ARRAY:
+        pytest.skip("an id without letters")
+    for use in (
+        lambda: store.stage([blob(TileKey(bad, 0, 1), CELLS)]),
+        lambda: store.discard([TileKey(bad, 0, 1)]),
+        lambda: store.discard_array(bad, 1),
+        lambda: store.fetch([FetchRequest(TileKey(bad, 0, 1), WHOLE, known_index=False)]),
+    ):
+        with pytest.raises(DekerValidationError, match="array id"):
+            use()
+    assert list(tmp_path.iterdir()) == []
