@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import weakref
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Self
 
 from deker_cluster.collection import Collection, collection_record
@@ -16,19 +18,19 @@ from deker_cluster.names import validate_collection_name
 from deker_cluster.options import HDF5Options
 from deker_cluster.registry.models import CollectionRecord
 from deker_cluster.schemas import ArraySchema, VArraySchema, schema_from_dict
+from deker_cluster.sharing import SessionPool
 from deker_cluster.uri import Address, Mode, parse_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from concurrent.futures import Executor
     from types import TracebackType
 
 __all__ = ["Client"]
 
 # Clients of this process by address: a handle that comes out of a pickle uses one that is open.
 _open_clients: weakref.WeakValueDictionary[tuple[int, str], Client] = weakref.WeakValueDictionary()
-# Those that unpickling opened: they stay open as long as the process, like an imported module.
-_shared_clients: dict[tuple[int, str], Client] = {}
+# Sessions of clients that unpickling opened and that nobody uses at the moment.
+_idle_sessions = SessionPool()
 _clients_lock = threading.RLock()
 
 
@@ -74,18 +76,31 @@ class Client:
         durability: str = "fsync",
         verify: bool = True,
     ) -> None:
+        if executor is not None and not isinstance(executor, Executor):
+            raise DekerClientError(
+                f"executor must be a concurrent.futures.Executor, not {executor!r}"
+            )
         options = _options(workers, write_lock_timeout, durability, verify)
         self._set_up(parse_uri(uri), options, executor)
 
-    def _set_up(self, address: Address, options: SessionOptions, executor: Executor | None) -> None:
+    def _set_up(
+        self,
+        address: Address,
+        options: SessionOptions,
+        executor: Executor | None,
+        *,
+        pooled: bool = False,
+    ) -> None:
         self._session: Session | None = None
         self._address = address
         self._options = options
         self._executor = executor
+        self._pooled = pooled
         self._open()
 
     def _open(self) -> None:
-        self._session = open_session(self._address, self._options, self._executor)
+        session = _idle_sessions.take(self._address.uri) if self._pooled else None
+        self._session = session or open_session(self._address, self._options, self._executor)
         with _clients_lock:
             _open_clients[os.getpid(), self._address.uri] = self
 
@@ -199,7 +214,12 @@ class Client:
 
     def __del__(self) -> None:
         # Handles hold their client: when nobody does any more, nobody can use it either.
-        if getattr(self, "_session", None) is not None:
+        session = getattr(self, "_session", None)
+        if session is None:
+            return
+        if self._pooled:
+            _idle_sessions.give(self._address.uri, session)
+        else:
             self.close()
 
     def __repr__(self) -> str:
@@ -213,14 +233,21 @@ class Client:
         """Return an open client of this process for a handle that was pickled elsewhere."""
         key = (os.getpid(), address.uri)
         with _clients_lock:
-            for known in (_open_clients.get(key), _shared_clients.get(key)):
-                if known is not None and known.is_open:
-                    return known
+            known = _open_clients.get(key)
+            if known is not None and known.is_open:
+                return known
             _require_storage(address)
             client = cls.__new__(cls)
-            client._set_up(address, options, None)  # noqa: SLF001 - one of this class
-            _shared_clients[key] = client
+            client._set_up(address, options, None, pooled=True)  # noqa: SLF001 - of this class
             return client
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what the user left open, while everything that closing needs is still there."""
+    for client in list(_open_clients.values()):
+        client.close()
+    _idle_sessions.end()
 
 
 # A plain function: Ray's pickler would take a class method apart instead of naming it.

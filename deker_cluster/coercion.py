@@ -39,7 +39,13 @@ def coerce(
         values: npt.NDArray[Any] = np.asarray(data)
     except ValueError as error:
         raise DekerArrayTypeError(f"the data are ragged or no numbers: {error}") from error
-    values = _checked(values, dtype) if typed else _literal(values, dtype)
+    if typed:
+        values = _checked(values, dtype)
+    elif values.dtype.kind == "f" and dtype.kind in "iu":
+        # numpy makes rounded floats of a list with both small and very large ints.
+        values = _exact(np.asarray(data, object), dtype)
+    else:
+        values = _literal(values, dtype)
     if values.shape == shape:
         return values
     if values.ndim == 0:
@@ -65,20 +71,29 @@ def _checked(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]
 def _literal(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     if values.size == 0 or values.dtype == dtype:
         return values.astype(dtype)
-    ranks = "biufc"
-    if values.dtype.kind not in ranks:
+    if values.dtype.kind not in "biufc":
         raise DekerArrayTypeError(f"the data are of dtype {values.dtype}, not numbers")
+    if values.dtype.kind == "c" and dtype.kind != "c":
+        raise DekerArrayTypeError(f"the data are complex, the array is of dtype {dtype}")
     with np.errstate(over="ignore", invalid="ignore"):
         cast = values.astype(dtype, casting="unsafe")
         if values.dtype.kind in "fc" and dtype.kind in "fc":
-            # Rounding is what a float32 array is chosen for; overflow and lost parts are not.
-            same = (np.isfinite(values) == np.isfinite(cast)).all() and (
-                dtype.kind == "c" or values.dtype.kind == "f"
-            )
+            # Rounding is what a float32 array is chosen for; overflow is not.
+            same = bool((np.isfinite(values) == np.isfinite(cast)).all())
         else:
             same = bool((cast == values).all())
     if not same:
         raise DekerArrayTypeError(
             f"the data ({values.dtype}) hold values that the array's dtype {dtype} cannot"
         )
+    return cast
+
+
+def _exact(numbers: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    try:
+        cast = numbers.astype(dtype)
+    except (ValueError, OverflowError):  # NaN; infinity, or beyond all ints
+        cast = None
+    if cast is None or not (cast == numbers).all():
+        raise DekerArrayTypeError(f"the data hold values that the array's dtype {dtype} cannot")
     return cast

@@ -54,7 +54,7 @@ NODE_MEMORY_BYTES = 200 * 2**20
 BAR_FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} MB [{elapsed}]"
 
 Picture = np.ndarray[Any, np.dtype[np.uint8]]  # rows from north to south, columns, bands
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 class WrongBytesError(Exception):
@@ -222,7 +222,7 @@ def look_further(client: Client, array: VArray) -> None:
         "import h5py, hdf5plugin  # a tile is an HDF5 file like any other:",
         f'print(h5py.File("{tile}")["data"])',
     ):
-        console.print(f"  {line}", soft_wrap=True, markup=False)
+        console.print(f"  {line}")
     console.print("and in docs/architecture.md: the way of a read and of a write through the code")
 
 
@@ -264,13 +264,14 @@ def run(client: Client, pictures: dict[str, Picture], out: Path) -> None:
     expect_equal(world, pictures["blue marble"][::DECIMATION, ::DECIMATION], "the decimated world")
 
     console.print(f"\nall {total:,} bytes of the three pictures, and both cuts, equal the source")
-    console.print("  relief\\[46.0:30.0, -6.0:37.0].read()  # latitude and longitude, degrees")
+    console.print("  relief[46.0:30.0, -6.0:37.0].read()  # latitude and longitude, degrees")
     save(sea, out / "mediterranean.png")
-    console.print(f"  marble\\[::{DECIMATION}, ::{DECIMATION}].read()")
+    console.print(f"  marble[::{DECIMATION}, ::{DECIMATION}].read()")
     save(world, out / "world.png")
     show_speeds(steps)
     console.print(
         "ingest includes the start of the tasks' processes, and every tile is on disk at its end;\n"
+        "reads find the files that were just written in the page cache;\n"
         f"the decimated world decodes its whole array, and returns one pixel of {DECIMATION**2}"
     )
     look_further(client, relief)
@@ -316,10 +317,10 @@ def main() -> int:
             console.print(f"storage opened in {time.perf_counter() - begin:.1f} s")
             run(client, pictures, given.out)
     except WrongBytesError as error:
-        console.print(f"WRONG RESULT: {error}", style="bold red", markup=False)
+        console.print(f"WRONG RESULT: {error}", style="bold red")
         return 1
     except DekerBaseApplicationError as error:
-        console.print(f"{type(error).__name__}: {error}", style="bold red", markup=False)
+        console.print(f"{type(error).__name__}: {error}", style="bold red")
         return 1
     except KeyboardInterrupt:
         console.print("\nstopped")

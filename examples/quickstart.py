@@ -38,6 +38,6 @@ with Client("deker://./quickstart-data") as client:
     print(f"one cell: {array[datetime(2024, 2, 29), 'temperature', -15.0, 25.0].read():.2f}")
     print("never written:", array[0, "wind", 0, :3].read())
 
-with Client("deker://./quickstart-data") as client:  # the data stay when everything has stopped
+with Client("deker://./quickstart-data") as client:  # the same from any other process
     array = client.get_collection("weather").filter({"model": "demo"}).first()
     print("equal after reopening:", np.array_equal(array[:, "temperature"].read(), temperature))

@@ -50,8 +50,8 @@ def check_directory(root: Path) -> str | None:
         return None
     except NotADirectoryError as error:
         raise DataDirectoryError(f"{root} is not a directory; choose another place") from error
-    except PermissionError as error:
-        raise DataDirectoryError(f"{root} may not be read by this user: {error}") from error
+    except OSError as error:
+        raise DataDirectoryError(f"{root} cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataDirectoryError(f"{identity} is damaged; restore it from a backup") from error
     if version > FORMAT_VERSION:

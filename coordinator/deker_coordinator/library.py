@@ -86,7 +86,7 @@ def first_shard() -> str:
 def in_process_shard(record: ShardRecord, root: Path, cluster_id: str, tiles: TileCache) -> Shard:
     """Serve a shard of the directory from within this process."""
     place = root / str(record.info["path"])
-    service = ShardService.open(place, cluster_id, tiles)
+    service = ShardService.open(place, cluster_id, tiles, record.uuid)
     return Shard(record, service, place)
 
 

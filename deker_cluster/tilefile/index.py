@@ -132,9 +132,9 @@ class _Cursor:
         return np.frombuffer(self.packed, dtype, count, at)
 
 
-def _require(condition: object, what: str) -> None:
+def _require(condition: object, what: str, *values: object) -> None:
     if not condition:
-        raise DekerIntegrityError(f"the tile index is damaged: {what}")
+        raise DekerIntegrityError(f"the tile index is damaged: {what.format(*values)}")
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -239,7 +239,7 @@ class TileIndex:
         """
         view = memoryview(buf)
         length = index_length(view)
-        _require(length <= len(view), f"{length} bytes long, {len(view)} bytes are there")
+        _require(length <= len(view), "{} bytes long, {} bytes are there", length, len(view))
         packed = bytes(view[:length])
         closing = int.from_bytes(packed[-8:], "little")
         if xxhash.xxh3_64_intdigest(memoryview(packed)[:-8]) != closing:
@@ -266,7 +266,8 @@ def _parse(packed: bytes) -> TileIndex:
     _require(
         userblock_bytes == 0
         or (userblock_bytes >= max(512, len(packed)) and userblock_bytes.bit_count() == 1),
-        f"a userblock of {userblock_bytes} bytes",
+        "a userblock of {} bytes",
+        userblock_bytes,
     )
     _require(userblock_bytes <= data_start <= file_bytes < 1 << 62, "start of data")
     _require(
@@ -281,19 +282,19 @@ def _parse(packed: bytes) -> TileIndex:
     fill = packed[at : cursor.at]
     shape = cursor.numbers("Q", rank)
     data_bytes = math.prod(shape) * dtype.itemsize
-    _require(0 < data_bytes < 1 << 62, f"shape {shape}")
+    _require(0 < data_bytes < 1 << 62, "shape {}", shape)
     chunk_shape = None
     if kind:
         chunk_shape = cursor.numbers("Q", rank)
         fits = all(1 <= c <= n for c, n in zip(chunk_shape, shape, strict=True))
         chunk_bytes = math.prod(chunk_shape) * dtype.itemsize
-        _require(fits and chunk_bytes <= _MAX_CHUNK_BYTES, f"chunk shape {chunk_shape}")
+        _require(fits and chunk_bytes <= _MAX_CHUNK_BYTES, "chunk shape {}", chunk_shape)
         expected = math.prod(-(-n // c) for n, c in zip(shape, chunk_shape, strict=True))
     else:
         _require(block_bytes == BLOCK_BYTES and n_filters == 0, "blocks")
         _require(data_start + data_bytes <= file_bytes, "more data than the file has")
         expected = -(-data_bytes // BLOCK_BYTES)
-    _require(count == expected, f"{count} chunks where shape {shape} makes {expected}")
+    _require(count == expected, "{} chunks where shape {} makes {}", count, shape, expected)
     filters = []
     for _ in range(n_filters):
         number, n_values = cursor.numbers("I", 2)

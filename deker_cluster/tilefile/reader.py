@@ -148,8 +148,7 @@ def _read_group(
         stored = source.read(first, target)
         if verify:
             check_stored(stored, index, last)
-        if stored is not target:
-            target[:] = stored
+        _settle(stored, target)
         return
     fetched = source.read(first, scratch("stored", length).data) if length else memoryview(b"")
     at = 0
@@ -220,6 +219,10 @@ def _read_dense(
     index: TileIndex, source: ChunkSource, first: int, into: Array, verify: bool
 ) -> None:
     """Read an unbroken run of cells straight into its place."""
+    if not verify:
+        target = into.data
+        _settle(source.read(index.data_start + first, target), target)
+        return
     at, end = first, first + len(into)
     while at < end:
         begin = at // BLOCK_BYTES * BLOCK_BYTES
@@ -228,18 +231,22 @@ def _read_dense(
             stop -= stop % BLOCK_BYTES
         target = into[at - first : stop - first].data
         block_end = min(-(-stop // BLOCK_BYTES) * BLOCK_BYTES, index.data_bytes)
-        if not verify or (begin == at and block_end == stop):
+        if begin == at and block_end == stop:
             stored = source.read(index.data_start + at, target)
-            if verify:
-                _check_blocks(index, at, stored)
+            _check_blocks(index, at, stored)
         else:
-            length = block_end - begin
-            fetched = source.read(index.data_start + begin, scratch("stored", length).data)
+            room = scratch("stored", block_end - begin).data
+            fetched = source.read(index.data_start + begin, room)
             _check_blocks(index, begin, fetched)
             stored = fetched[at - begin : stop - begin]
-        if stored is not target:
-            target[:] = stored
+        _settle(stored, target)
         at = stop
+
+
+def _settle(stored: memoryview, target: memoryview) -> None:
+    """Copy what a source gave, unless it has filled ``target`` itself."""
+    if stored is not target:
+        target[:] = stored
 
 
 def _check_blocks(index: TileIndex, begin: int, stored: memoryview) -> None:

@@ -85,7 +85,7 @@ class StoredRanges:
         while True:
             at = offset + done
             place = bisect.bisect_right(self._offsets, at) - 1
-            begin = at - self._offsets[place]
+            begin = at - self._offsets[place] if place >= 0 else 0
             if place < 0 or begin >= len(self._buffers[place]):
                 raise DekerIntegrityError(f"byte {at} of the tile file was not sent")
             part = self._buffers[place][begin : begin + len(into) - done]

@@ -37,7 +37,9 @@ def find_server(kind: str) -> str | None:
 class Server:
     """One server process in a folder of its own; ``kill`` is SIGKILL, ``start`` starts it again."""
 
-    def __init__(self, kind: str, *, password: str = "", replica_of: int = 0) -> None:
+    def __init__(
+        self, kind: str, *, password: str = "", replica_of: int = 0, port: int = 0
+    ) -> None:
         binary = find_server(kind)
         assert binary is not None
         # A socket's path may have 104 bytes: pytest's own folders are too deep for some users.
@@ -48,7 +50,8 @@ class Server:
         lines = [
             f"unixsocket {self.socket}",
             f"dir {self.folder}",
-            "port 0",
+            "bind 127.0.0.1",
+            f"port {port}",
             'save ""',
             "appendonly yes",
             "appendfsync always",

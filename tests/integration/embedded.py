@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Script
 
 
-
 def finish(script: Script) -> list[str]:
     """Wait for a good end; unlike library mode, Ray may talk on the error stream."""
     out, errors = script.process.communicate(timeout=180)

@@ -240,7 +240,7 @@ def test_a_killed_ray_is_replaced_at_the_next_opening(
     assert first.line() == "up"
     os.kill(_pid_of("deker_coordinator.local_ray", root), signal.SIGKILL)
     first.kill()
-    second = start(code + 'say(int(array[0, 0].read()))\nclient.close()', root)
+    second = start(code + "say(int(array[0, 0].read()))\nclient.close()", root)
     assert finish(second) == ["1"]
 
 

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import time
-import uuid
+from typing import TYPE_CHECKING
 
 import psutil
 
-MARK = "DEKER_TEST_MARK"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 LEAVE_LIMIT_S = 60
 
 
-def new_mark() -> str:
-    """Return a value for the environment variable ``MARK``; every descendant inherits it."""
-    return uuid.uuid4().hex
+def running_in(folder: Path) -> list[psutil.Process]:
+    """Return the processes that run in a folder or were told its name.
 
-
-def marked(mark: str) -> list[psutil.Process]:
-    """Return the processes that carry a mark, whoever their parent is now."""
+    Neither parent nor environment can tell: services make sessions of their own, and some write
+    their title over their environment.
+    """
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == mark:
-                found.append(process)
+            places = [process.cwd(), *process.cmdline()]
         except psutil.Error:
             continue
+        if any(str(folder) in place for place in places):
+            found.append(process)
     return found
 
 
-def left_behind(mark: str) -> list[str]:
-    """Wait until nothing with the mark runs; what still does is killed and returned."""
+def left_behind(folder: Path) -> list[str]:
+    """Wait until nothing runs in a folder any more; what still does is killed and returned."""
     give_up = time.monotonic() + LEAVE_LIMIT_S
-    while (running := marked(mark)) and time.monotonic() < give_up:
+    while (running := running_in(folder)) and time.monotonic() < give_up:
         time.sleep(0.2)
     texts = []
     for process in running:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.packaging.leftovers import MARK, left_behind, new_mark
+from tests.packaging.leftovers import left_behind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -173,14 +173,13 @@ def test_works_beside_modules_named_like_our_folders(
     scheme: str, target: Path, decoys: Path
 ) -> None:
     uri = "deker://./data" if scheme == "deker" else f"file://{decoys / 'data'}"
-    mark = new_mark()
-    environment = {**os.environ, "PYTHONPATH": str(target), MARK: mark}
+    environment = {**os.environ, "PYTHONPATH": str(target)}
     try:
         output = run(
             [sys.executable, decoys / "script.py", target, uri], cwd=decoys, environment=environment
         )
     finally:
-        left = left_behind(mark)
+        left = left_behind(decoys)
     assert output.rstrip().endswith("all values came back")
     assert (decoys / "data").is_dir()
     assert left == []

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,12 +80,12 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         monkeypatch.setattr(owner, name, call)
 
     def target(descriptor: int) -> str:
-        return os.readlink(f"/proc/self/fd/{descriptor}")
+        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
     noting(os, "pwritev", lambda descriptor, *_: target(descriptor))
     noting(os, "fsync", target)
     noting(Path, "replace", lambda source, final: f"{source} -> {final}")
-    noting(Path, "mkdir", lambda path: str(path))
+    noting(Path, "mkdir", str)
     return calls
 
 
@@ -162,25 +160,22 @@ def test_only_a_full_disk_is_called_one(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "full")
 
 
-def test_a_folder_may_vanish_before_the_file_is_made(tmp_path: Path) -> None:
+def test_a_folder_may_vanish_before_the_file_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "a" / "b"
-    ended = threading.Event()
+    sweeps, open_ = [[folder], [folder, folder.parent]], os.open
 
-    def sweep() -> None:
-        while not ended.is_set():
-            for path in (folder, folder.parent):
-                with contextlib.suppress(OSError):
-                    path.rmdir()
+    def swept(path: Path, flags: int, mode: int = 0) -> int:
+        if flags & os.O_EXCL and sweeps:
+            for empty in sweeps.pop():
+                empty.rmdir()
+        return open_(path, flags, mode)
 
-    sweeper = threading.Thread(target=sweep)
-    sweeper.start()
-    try:
-        for number in range(300):
-            write_files([(folder / f"{number}", [(0, b"data")])])
-            (folder / f"{number}").unlink()
-    finally:
-        ended.set()
-        sweeper.join()
+    monkeypatch.setattr(os, "open", swept)
+    write_files([(folder / "f", [(0, b"data")])])
+    assert not sweeps
+    assert (folder / "f").read_bytes() == b"data"
 
 
 def test_a_folder_that_can_never_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

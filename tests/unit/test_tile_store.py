@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-ARRAY = new_id()
+ARRAY = "a1b2c3d4-0000-4000-8000-00000000000f"
 
 
 def blob(key: TileKey, cells: npt.NDArray[Any]) -> TileBlob:
@@ -151,8 +151,6 @@ def test_a_full_disk_leaves_none_of_a_batch(
 
 @pytest.mark.parametrize("bad", ["../../etc/passwd", "", "x" * 36, ARRAY.upper(), ARRAY + "/.."])
 def test_ids_that_would_lead_out_of_the_shard(store: TileStore, tmp_path: Path, bad: str) -> None:
-    if bad == ARRAY:
-        pytest.skip("an id without letters")
     for use in (
         lambda: store.stage([blob(TileKey(bad, 0, 1), CELLS)]),
         lambda: store.discard([TileKey(bad, 0, 1)]),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import hdf5plugin
@@ -147,10 +148,8 @@ def test_damaged_chunks_never_crash_or_overrun(name):
                 damaged[at] ^= int(random.integers(1, 256))
         guarded = np.zeros(chunk.nbytes + 128, "u1")
         out = guarded[64:-64].view("<f4").reshape(chunk.shape)
-        try:
+        with contextlib.suppress(DekerIntegrityError):
             decode_into(bytes(damaged), mask, filters, out)
-        except DekerIntegrityError:
-            pass
         assert not guarded[:64].any()
         assert not guarded[-64:].any()
     with pytest.raises(DekerIntegrityError):

@@ -121,7 +121,7 @@ def test_a_newer_format_is_told_from_damage():
 def test_absurd_fields_are_refused_even_with_a_fitting_checksum(at, code, value):
     data = np.zeros((7, 10), "<u2")
     packed = bytearray(
-        encode_tile(data, chunk_shape=(3, 4), filters=((1, (6,)),), meta={}).index.packed
+        encode_tile(data, chunk_shape=(3, 4), filters=((32015, (1,)),), meta={}).index.packed
     )
     struct.pack_into(code, packed, at, value)
     with pytest.raises(DekerIntegrityError):

@@ -38,9 +38,11 @@ class ShardService:
         self._store = TileStore(directory.root, tiles)
 
     @classmethod
-    def open(cls, root: Path, cluster_id: str, tiles: TileCache) -> ShardService:
+    def open(
+        cls, root: Path, cluster_id: str, tiles: TileCache, shard_id: str | None = None
+    ) -> ShardService:
         """Open a data directory; see :meth:`ShardDirectory.open` for what is refused."""
-        return cls(ShardDirectory.open(root, cluster_id), tiles)
+        return cls(ShardDirectory.open(root, cluster_id, shard_id), tiles)
 
     def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
         """See :meth:`ShardHandle.fetch`."""

@@ -34,27 +34,43 @@ class ShardDirectory:
     shard_id: str
 
     @classmethod
-    def open(cls, root: Path, cluster_id: str) -> ShardDirectory:
+    def open(cls, root: Path, cluster_id: str, shard_id: str | None = None) -> ShardDirectory:
         """Open a directory, or make one where there is none or an empty one.
+
+        Parameters
+        ----------
+        shard_id
+            The shard that is known to be there; its directory is never made anew.
 
         Raises
         ------
         DataDirectoryError
             The directory belongs to another cluster, was written by a newer version, or holds
-            something else. Nothing in it was changed.
+            something else, as another shard. Nothing in it was changed.
         """
         identity = root / _IDENTITY
         try:
             stored = json.loads(identity.read_bytes())
-        except FileNotFoundError:
-            return cls._create(root, cluster_id)
+        except FileNotFoundError as error:
+            if shard_id is None:
+                return cls._create(root, cluster_id)
+            raise DataDirectoryError(
+                f"{root} should hold shard {shard_id} but is empty; mount its disk there, or "
+                "restore it from a backup"
+            ) from error
         except NotADirectoryError as error:
             raise DataDirectoryError(f"{root} is not a directory; choose another place") from error
         except ValueError as error:
             raise DataDirectoryError(
                 f"{identity} is damaged; restore it from a backup, or move the directory away"
             ) from error
-        return cls(root, cluster_id, _checked(identity, stored, cluster_id))
+        found = _checked(identity, stored, cluster_id)
+        if shard_id not in (None, found):
+            raise DataDirectoryError(
+                f"{root} should hold shard {shard_id} but holds shard {found}; put the "
+                "directories of the shards back into their places"
+            )
+        return cls(root, cluster_id, found)
 
     @classmethod
     def _create(cls, root: Path, cluster_id: str) -> ShardDirectory:

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from deker_cluster.coercion import coerce
+from deker_cluster.errors import DekerArrayError, DekerArrayTypeError, DekerIndexError
+
+
+def into(data: object, dtype: str, shape: tuple[int, ...] = (3,), fill: float = 0) -> Any:
+    cells = coerce(data, np.dtype(dtype), shape, np.dtype(dtype).type(fill))
+    assert cells.dtype == np.dtype(dtype)
+    assert cells.shape == shape
+    return cells
+
+
+def test_an_array_that_fits_is_not_copied() -> None:
+    cells = np.arange(3, dtype="int16")
+    assert np.shares_memory(into(cells, "int16"), cells)
+    backwards = cells[::-1]
+    assert np.shares_memory(into(backwards, "int16"), cells)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("int8", "int64"),
+        ("uint8", "int16"),
+        ("uint32", "float64"),
+        ("float32", "float64"),
+        ("float64", "complex128"),
+        ("bool", "uint8"),
+        ("<i4", ">i4"),
+        (">f8", "<f8"),
+    ],
+)
+def test_dtypes_that_are_taken(source: str, target: str) -> None:
+    assert into(np.array([0, 1, 1], source), target).tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("int64", "int32"),
+        ("int8", "uint64"),
+        ("int64", "float32"),
+        ("float64", "float32"),
+        ("float64", "int64"),
+        ("complex64", "float64"),
+        ("uint8", "bool"),
+        ("datetime64[s]", "int64"),
+        ("S3", "int8"),
+        ("U3", "float64"),
+        ("O", "int8"),
+    ],
+)
+def test_dtypes_that_would_lose(source: str, target: str) -> None:
+    data: npt.NDArray[Any] = np.zeros(3, source)
+    with pytest.raises(DekerArrayTypeError, match=target):
+        into(data, target)
+    with pytest.raises(DekerArrayTypeError):
+        into(data[0] if source != "O" else data, target)
+
+
+@pytest.mark.parametrize(
+    ("data", "target", "expected"),
+    [
+        ([1, 2, 3], "uint8", [1, 2, 3]),
+        ((1, 2, 3), "float32", [1, 2, 3]),
+        ([True, False, True], "int8", [1, 0, 1]),
+        ([1, 0, 1], "bool", [True, False, True]),
+        ([1.0, 2.0, -3.0], "int8", [1, 2, -3]),
+        ([0.1, float("inf"), -float("inf")], "float32", [np.float32(0.1), np.inf, -np.inf]),
+        ([1, 2.5, 3j], "complex64", [1, 2.5, 3j]),
+        ([2**64 - 1, 0, 1], "uint64", [2**64 - 1, 0, 1]),
+        ([2**63 + 1, 1, 0], "uint64", [2**63 + 1, 1, 0]),
+        ([2**62 + 1, 1.0, 0], "int64", [2**62 + 1, 1, 0]),
+        ([], "int8", []),
+        ([-(2**63), 2**63 - 1, 0], "int64", [-(2**63), 2**63 - 1, 0]),
+    ],
+)
+def test_numbers_that_fit(data: object, target: str, expected: object) -> None:
+    assert into(data, target, np.shape(data)).tolist() == expected
+
+
+def test_nan_fits_a_float() -> None:
+    assert np.isnan(into(float("nan"), "float16")).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "target"),
+    [
+        ([1, 2, 256], "uint8"),
+        ([1, 2, -1], "uint8"),
+        ([1, 2, -1], "uint64"),
+        ([1.0, 2.0, 2.5], "int8"),
+        ([0.0, 1.0, float("nan")], "int64"),
+        ([1.0, 2.0, 1e300], "float32"),
+        ([1.0, 2.0, 1e20], "int64"),
+        ([1.0, 2.0, float("inf")], "uint64"),
+        ([-1.0, 2.0, 3.0], "uint64"),
+        ([1, 2, 1j], "float64"),
+        ([1, 2, 3 + 0j], "int64"),
+        ([1, 2, 2], "bool"),
+        ([0, 0, 2**63], "int64"),
+        ([0, 0, 2**64], "uint64"),
+        ([0, 0, None], "float64"),
+        (["1", "2", "3"], "int8"),
+        ([[1], [1, 2], [3]], "int8"),
+        ("123", "int8"),
+        (b"123", "uint8"),
+        ({1, 2, 3}, "int8"),
+        (range, "int8"),
+    ],
+)
+def test_numbers_that_do_not_fit(data: object, target: str) -> None:
+    with pytest.raises(DekerArrayTypeError):
+        into(data, target)
+
+
+@pytest.mark.parametrize("data", [7, 7.0, np.int8(7), np.array(7, "int8"), True + 6])
+def test_a_number_stands_for_every_cell(data: object) -> None:
+    assert into(data, "int16", (2, 3)).tolist() == [[7] * 3] * 2
+    assert into(data, "int16", ()).tolist() == 7
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [((2,), (3,)), ((1,), (3,)), ((3, 1), (3,)), ((3,), (2, 3)), ((1,), ()), ((3, 2), (2, 3))],
+)
+def test_shapes_that_do_not_fit(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    with pytest.raises(DekerIndexError) as caught:
+        into(np.zeros(shape, "int8"), "int8", wanted)
+    assert str(shape) in str(caught.value)
+    assert str(wanted) in str(caught.value)
+
+
+def test_no_data() -> None:
+    with pytest.raises(DekerArrayError, match="None"):
+        into(None, "int8")
+
+
+def test_masked_cells_become_the_fill_value() -> None:
+    data = np.ma.MaskedArray([1, 2, 3], mask=[False, True, False], dtype="int8")
+    assert into(data, "int16", fill=-1).tolist() == [1, -1, 3]
+    assert data.mask.tolist() == [False, True, False]
+    assert data.data.tolist() == [1, 2, 3]
+    floats = np.ma.masked_equal(np.arange(3, dtype="float32"), 1)
+    assert np.isnan(into(floats, "float32", fill=np.nan)).tolist() == [False, True, False]
+    with pytest.raises(DekerArrayTypeError):
+        into(np.ma.MaskedArray([1.5, 2, 3]), "int8")
+
+
+def test_what_offers_an_array_is_as_strict_as_one() -> None:
+    class Frame:
+        def __array__(self, dtype: object = None, copy: object = None) -> npt.NDArray[Any]:
+            return np.arange(3)
+
+    assert into(Frame(), "int64").tolist() == [0, 1, 2]
+    with pytest.raises(DekerArrayTypeError):
+        into(Frame(), "int8")

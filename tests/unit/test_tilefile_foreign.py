@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+
+from deker_cluster.errors import DekerArrayTypeError, DekerIntegrityError, DekerMetaDataError
+from deker_cluster.tilefile.foreign import index_of_hdf5
+from deker_cluster.tilefile.index import TileIndex
+from deker_cluster.tilefile.reader import TileFile, read_region
+from deker_cluster.tilefile.writer import patch_tile
+
+WHOLE = (slice(0, 60), slice(0, 100))
+
+
+def read(path, index):
+    out = np.empty(index.shape, index.dtype)
+    with TileFile.open(path, index) as file:
+        read_region(index, file, tuple(slice(0, n) for n in index.shape), out)
+    return out
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"chunks": (7, 30)},
+        {"chunks": (7, 30), "compression": "gzip", "shuffle": True, "fletcher32": True},
+        {"chunks": (7, 30), "compression": "lzf"},
+        {"chunks": (7, 30), **hdf5plugin.Blosc2()},
+        {"chunks": (7, 30), **hdf5plugin.Zfp(reversible=True)},
+    ],
+)
+def test_files_of_other_programs_are_read(tmp_path, libver, options):
+    data = np.random.default_rng(0).random((60, 100)).astype("<f4")
+    path = tmp_path / "foreign.h5"
+    with h5py.File(path, "w", libver=libver) as file:
+        file.create_dataset("data", data=data, **options)
+    index = index_of_hdf5(path)
+    np.testing.assert_array_equal(read(path, index), data)
+    np.testing.assert_array_equal(read(path, TileIndex.parse(index.to_bytes())), data)
+    with path.open("r+b") as raw:
+        raw.seek(int(index.offsets[0]))
+        raw.write(b"\xde\xad")
+    with pytest.raises(DekerIntegrityError):
+        read(path, index)
+
+
+def test_chunks_that_were_never_written_are_the_fill_value(tmp_path):
+    path = tmp_path / "foreign.h5"
+    with h5py.File(path, "w") as file:
+        dataset = file.create_dataset("data", (60, 100), "<f4", chunks=(10, 10), fillvalue=3)
+        dataset[10:20] = 7
+    index = index_of_hdf5(path)
+    expected = np.full((60, 100), 3, "<f4")
+    expected[10:20] = 7
+    np.testing.assert_array_equal(read(path, index), expected)
+    with TileFile.open(path, index) as file:
+        file.verify()
+        image = patch_tile(
+            index, file, (slice(0, 1), slice(0, 1)), np.ones((1, 1), "<f4"), meta={}, fill_value=3
+        )
+    expected[0, 0] = 1
+    new = tmp_path / "ours.h5"
+    new.write_bytes(b"".join(bytes(buffer) for _, buffer in image.segments))
+    np.testing.assert_array_equal(read(new, image.index), expected)
+
+
+def test_what_leads_out_of_the_file_is_refused(tmp_path):
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["data"] = np.arange(10)
+    (tmp_path / "raw").write_bytes(bytes(80))
+    layout = h5py.VirtualLayout((10,), "<i8")
+    layout[:] = h5py.VirtualSource(other, "data", (10,))
+    for name, make in {
+        "soft": lambda file: file.__setitem__("data", h5py.SoftLink("/elsewhere")),
+        "external": lambda file: file.__setitem__("data", h5py.ExternalLink(other, "data")),
+        "storage": lambda file: file.create_dataset(
+            "data", (10,), "<i8", external=[(tmp_path / "raw", 0, 80)]
+        ),
+        "virtual": lambda file: file.create_virtual_dataset("data", layout),
+        "group": lambda file: file.create_group("data"),
+        "nothing": lambda _: None,
+        "unwritten": lambda file: file.create_dataset("data", (10,), "<i8"),
+        "scalar": lambda file: file.create_dataset("data", data=1.0),
+    }.items():
+        path = tmp_path / f"{name}.h5"
+        with h5py.File(path, "w") as file:
+            make(file)
+        with pytest.raises(DekerMetaDataError):
+            index_of_hdf5(path)
+
+
+def test_dtypes_that_are_no_numbers_are_refused(tmp_path):
+    path = tmp_path / "foreign.h5"
+    for data in (np.array([b"abc", b"de"]), np.array([True, False])):
+        with h5py.File(path, "w") as file:
+            file["data"] = data
+        with pytest.raises(DekerArrayTypeError):
+            index_of_hdf5(path)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=["a", "b"], dtype=h5py.string_dtype())
+    with pytest.raises(DekerArrayTypeError):
+        index_of_hdf5(path)
+    with h5py.File(path, "w") as file:
+        dataset = file.create_dataset("data", (2,), h5py.vlen_dtype("<i4"))
+        dataset[0] = [1, 2]
+    with pytest.raises(DekerArrayTypeError):
+        index_of_hdf5(path)
+
+
+def test_a_file_that_is_not_hdf5_is_refused(tmp_path):
+    (tmp_path / "junk.h5").write_bytes(bytes(5000))
+    with pytest.raises(OSError, match="file signature"):
+        index_of_hdf5(tmp_path / "junk.h5")
