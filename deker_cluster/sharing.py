@@ -45,7 +45,7 @@ class SessionPool:
         session.close()
 
     def end(self) -> None:
-        """Close what is idle, and from now on what comes: no thread can start at a process's end."""
+        """Close what is idle, and from now on what comes: a process that ends starts no threads."""
         with self._lock:
             self._ended = True
             idle = [kept for (pid, _), kept in self._idle.items() if pid == os.getpid()]

@@ -10,6 +10,7 @@ import logging
 import os
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,14 @@ from deker_cluster.registry.opening import open_registry
 from deker_cluster.tilefile.cache import TileCache
 from deker_cluster.transport.actors import ActorShard, actor_namespace
 from deker_cluster.transport.shard_table import Shard, ShardTable
+from deker_cluster.warnings import DekerWarning
 from deker_coordinator.actor import COORDINATOR, CoordinatorSpec
-from deker_coordinator.identity import check_directory, ensure_cluster, exclusive
+from deker_coordinator.identity import (
+    FORMAT_VERSION,
+    check_directory,
+    ensure_cluster,
+    exclusive,
+)
 from deker_coordinator.library import SETUP_DEADLINE_S, in_process_shard, shard_path
 from deker_coordinator.local_ray import LocalRay, RayEndpoint, connect_ray
 from deker_coordinator.shard_actors import (
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
+    from deker_cluster.registry.client import Registry
     from deker_cluster.registry.models import ClusterRecord, ShardRecord
     from deker_cluster.uri import Address
 
@@ -102,6 +110,12 @@ def open_cluster(address: Address, options: SessionOptions, executor: Executor |
                 f"the registry at {address.host}:{address.port} holds no cluster named "
                 f"{address.name!r}; start one with: deker-cluster start {address} --data-dir DIR"
             )
+        if cluster.format > FORMAT_VERSION:
+            raise DekerClientError(
+                f"cluster {address.name!r} has format {cluster.format}, this version knows "
+                f"{FORMAT_VERSION}; install a newer deker-cluster"
+            )
+        _warn_if_weak(address, registry)
         undo.callback(_join_named_ray(cluster))
         here = ray.get_runtime_context().get_node_id()
         namespace = actor_namespace(cluster.id)
@@ -124,6 +138,18 @@ def open_cluster(address: Address, options: SessionOptions, executor: Executor |
         on_close=leaving.close,
         executor=executor,
     )
+
+
+def _warn_if_weak(address: Address, registry: Registry) -> None:
+    server = registry.server_info()
+    if not server.durable:
+        warnings.warn(
+            f"the registry of {address} runs with appendonly "
+            f"{'yes' if server.appendonly else 'no'} and appendfsync {server.appendfsync or '?'}: "
+            "acknowledged writes may be lost with it; set appendonly yes, appendfsync always",
+            DekerWarning,
+            stacklevel=2,
+        )
 
 
 def _start_services(address: Address, root: Path, cluster: ClusterRecord) -> None:

@@ -15,6 +15,7 @@ from deker_cluster.errors import (
     CommitStateUnknownError,
     DekerBaseApplicationError,
     DekerIntegrityError,
+    ShardUnavailableError,
 )
 from deker_cluster.tilefile.writer import TileImage, encode_tile, patch_tile
 from deker_cluster.transport.messages import TileBlob, TileKey
@@ -94,7 +95,8 @@ def _commit(session: Session, array: TiledArray, tiles: Plan, view: npt.NDArray[
         try:
             changes = _stage(session, array, lease, jobs, view)
             return session.registry.commit(lease.token, [(array.id, changes)])[array.id]
-        except CommitStateUnknownError:
+        except (CommitStateUnknownError, ShardUnavailableError):
+            # Perhaps committed; or nobody there to ask: the garbage list takes care of the files.
             raise
         except BaseException:
             _discard(session, array, lease, jobs)

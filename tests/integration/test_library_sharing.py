@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import operator
+import os
 import pickle
+import signal
 import threading
 from typing import TYPE_CHECKING
 
@@ -263,6 +265,55 @@ def test_a_writer_that_waits_too_long_is_told_who_holds(
     holder.end()
     waiting.join()
     assert grid[:, 0].read().tolist() == [1, 4, -1, -1, 2, 2, 2, 2]
+
+
+def test_a_writer_that_slept_past_its_lease_is_refused(
+    client: Client, grid: VArray, start: Callable[..., Script]
+) -> None:
+    sleeper = start(
+        """
+from deker_cluster.dataplane import leases, writing
+leases.LEASE_TTL_S = 0.5
+stage = writing._stage
+def slow(*arguments):
+    changes = stage(*arguments)
+    say("staged")
+    wait()
+    return changes
+writing._stage = slow
+with Client(f"file://{root}") as client:
+    array = next(iter(client.get_collection("grids")))
+    try:
+        array[:5].update(1)
+    except CommitConflictError as error:
+        say(error)
+    writing._stage = stage
+    array[7].update(1)
+""",
+        client.root_path,
+    )
+    assert sleeper.line() == "staged"
+    os.kill(sleeper.process.pid, signal.SIGSTOP)
+    try:
+        grid[1:6].update(np.full((5, 16), 2))
+    finally:
+        os.kill(sleeper.process.pid, signal.SIGCONT)
+    sleeper.tell()
+    assert "refused" in sleeper.line()
+    sleeper.process.wait(60)
+    assert grid[:, 0].read().tolist() == [-1, 2, 2, 2, 2, 2, -1, 1]
+
+
+def test_two_clients_of_one_process(client: Client, grid: VArray) -> None:
+    with Client(f"file://{client.root_path}") as second:
+        other = next(iter(second.get_collection("grids") or ()))
+        assert other == grid
+        other[0].update(1)
+        assert grid[0].read().all()
+    grid[1].update(2)
+    with pytest.raises(DekerClientError, match="closed"):
+        other[1].read()
+    assert grid[:3, 0].read().tolist() == [1, 2, -1]
 
 
 def test_a_write_that_takes_longer_than_its_lease(
