@@ -37,7 +37,8 @@ def start_shard(spec: ShardSpec, placement: dict[str, Any]) -> None:
     placement
         Ray options that pin it to where its directory is.
     """
-    ShardActor.options(
+    actor: Any = ShardActor  # Ray's decorator adds `options`
+    actor.options(
         name=spec.actor,
         namespace=actor_namespace(spec.cluster_id),
         lifetime="detached",
@@ -48,7 +49,8 @@ def start_shard(spec: ShardSpec, placement: dict[str, Any]) -> None:
 
 def start_coordinator(spec: CoordinatorSpec) -> None:
     """Start the coordinator's actor unless it is there."""
-    CoordinatorActor.options(
+    actor: Any = CoordinatorActor  # Ray's decorator adds `options`
+    actor.options(
         name=COORDINATOR,
         namespace=actor_namespace(spec.cluster_id),
         lifetime="detached",

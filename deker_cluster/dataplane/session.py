@@ -109,9 +109,8 @@ class Session:
             raise
         finally:
             # Also on Ctrl-C: what has not begun is dropped, what has is waited for.
-            for future in futures:
-                future.cancel()
-            wait(futures)
+            # Only for that: a pool that shuts down may never report what was cancelled.
+            wait([future for future in futures if not future.cancel()])
         for future in futures:
             if not future.cancelled() and (error := future.exception()) is not None:
                 raise error
@@ -130,7 +129,8 @@ class Session:
             self._closed = True
         own: Any = self._own_executor
         if own is not None and own[0] == os.getpid():
-            own[1].shutdown(wait=True, cancel_futures=True)
+            # Without cancelling: who waits for a future that a shutdown cancelled waits for ever.
+            own[1].shutdown(wait=True)
         with contextlib.ExitStack() as stack:
             stack.callback(self._on_close)
             stack.callback(self.registry.close)
