@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -18,6 +17,7 @@ from deker_cluster.tilefile.layout import tile_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from workload import Field, Region
 
@@ -67,7 +67,9 @@ class StoredTiles:
         for box, data in zip(self.boxes, self.data, strict=True):
             for number in range(data.id.get_num_chunks()):
                 at = data.id.get_chunk_info(number).chunk_offset
-                place = tuple((b.start + o) // c for b, o, c in zip(box, at, self._chunk))
+                place = tuple(
+                    (b.start + o) // c for b, o, c in zip(box, at, self._chunk, strict=True)
+                )
                 self._chunks[place] = data.id.read_direct_chunk(at)[1]
         gzip = self.data[0].compression == "gzip"
         self._decode: Any = imagecodecs.zlib_decode if gzip else imagecodecs.blosc_decode
@@ -121,7 +123,9 @@ class StoredTiles:
     def decode(self, region: Box) -> Any:
         """Decode the touched chunks, whose bytes are in memory; on all cores if they are many."""
         out = np.empty([cut.stop - cut.start for cut in region], np.float32)
-        rows = [range(r.start // c, -(-r.stop // c)) for r, c in zip(region, self._chunk)]
+        rows = [
+            range(r.start // c, -(-r.stop // c)) for r, c in zip(region, self._chunk, strict=True)
+        ]
         places = list(itertools.product(*rows))
         shares = [places[number::CORES] for number in range(CORES)] if len(places) > 64 else []
         if not shares:
@@ -133,7 +137,7 @@ class StoredTiles:
     def _decode_some(self, places: Sequence[tuple[int, ...]], region: Box, out: Any) -> None:
         chunk = np.empty(self._chunk, np.float32)
         for place in places:
-            box = tuple(slice(p * c, (p + 1) * c) for p, c in zip(place, self._chunk))
+            box = tuple(slice(p * c, (p + 1) * c) for p, c in zip(place, self._chunk, strict=True))
             inner, outer = _overlap(box, region)
             part = out[outer]
             if part.shape == chunk.shape and part.flags.c_contiguous:

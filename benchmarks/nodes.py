@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import subprocess
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,17 @@ def other_node(folder: Path, store_bytes: int) -> Iterator[tuple[str, redis.Redi
     store_bytes
         Size of each node's object store.
     """
-    os.environ["RAY_worker_niceness"] = "0"  # else shards would yield to the readers they serve
+    # Else shards would yield to the readers they serve. Ray knows it by this spelling only.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     with _registry_server(folder / "registry") as (port, password), contextlib.ExitStack() as undo:
+        # Ray's own folder, where others look for a running Ray, is left alone. Paths of sockets
+        # are limited to about 100 bytes, so it cannot be under `folder`.
+        scratch = undo.enter_context(tempfile.TemporaryDirectory(prefix="dkb-"))
         node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": store_bytes}
-        cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **node})
+        head = {"include_dashboard": False, "temp_dir": scratch, **node}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         undo.callback(cluster.shutdown)
-        cluster.add_node(**node, labels={NODE_LABEL: "storage"})
+        cluster.add_node(**node, temp_dir=scratch, labels={NODE_LABEL: "storage"})
         undo.callback(ray.shutdown)
         ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
         uri = f"deker://:{password}@127.0.0.1:{port}/bench"

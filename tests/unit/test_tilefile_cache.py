@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -137,6 +138,7 @@ def test_a_fork_while_the_lock_is_held_does_not_lock_up_the_child(paths):
     with cache._lock:
         child = os.fork()
         if child == 0:
+            signal.alarm(30)  # a child that is stuck does not outlive the test
             with cache.pinned(paths[2]) as file:
                 os._exit(value(file))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2

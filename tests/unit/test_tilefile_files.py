@@ -238,6 +238,7 @@ def test_a_small_read_of_raw_data_stays_small(tmp_path):
             ((slice(1000, 1001), slice(1000, 1001)), 1 << 16),
             ((slice(1000, 1001), slice(0, 2048)), 1 << 17),
             ((slice(0, 2048, 512), slice(7, 8)), 4 << 16),
+            ((slice(0, 2048, 32), slice(7, 8)), 64 << 16),
         ]:
             source = Recorder(file)
             np.testing.assert_array_equal(read(file, region, source), data[region])
@@ -287,14 +288,6 @@ def test_bytes_that_were_not_sent_are_missed(tmp_path):
         for source in (sent, StoredRanges([])):
             with pytest.raises(DekerIntegrityError, match="not sent"):
                 read(file, (slice(0, 16), slice(16, 32)), source)
-
-
-def test_a_pool_whose_tasks_use_the_pool_does_not_lock_up(tmp_path):
-    data = np.arange(1 << 20, dtype="<u4").reshape(1024, 1024)
-    with tile(tmp_path, data, (128, 1024), GZIP) as file, ThreadPoolExecutor(2) as pool:
-        tasks = [pool.submit(read, file, everything(data.shape), executor=pool) for _ in range(8)]
-        for task in tasks:
-            np.testing.assert_array_equal(task.result(timeout=120), data)
 
 
 def test_an_error_on_a_helper_thread_reaches_the_caller(tmp_path):
