@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -50,7 +51,8 @@ class StoredTiles:
             self.boxes.append(self.grid.tile_region(ordinal))
             self.paths.append(root / tile_path(array.id, ordinal, entry.version))
         self._pool = ThreadPoolExecutor(CORES)
-        self._files = [h5py.File(path) for path in self.paths]
+        # HDF5 keeps decoded chunks; a whole tile of this size would never be decoded again.
+        self._files = [h5py.File(path, rdcc_nbytes=0) for path in self.paths]
         self.data: list[Any] = [file["data"] for file in self._files]
         self._descriptors = [os.open(path, os.O_RDONLY) for path in self.paths]
         self.sizes = [path.stat().st_size for path in self.paths]
@@ -72,7 +74,9 @@ class StoredTiles:
                 )
                 self._chunks[place] = data.id.read_direct_chunk(at)[1]
         gzip = self.data[0].compression == "gzip"
-        self._decode: Any = imagecodecs.zlib_decode if gzip else imagecodecs.blosc_decode
+        self._decode: Any = (
+            imagecodecs.deflate_decode if gzip else partial(imagecodecs.blosc_decode, numthreads=1)
+        )
 
     def close(self) -> None:
         """Close all files."""

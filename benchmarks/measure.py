@@ -49,7 +49,7 @@ class Contest:
     """Items of work for each round, the same for all contenders."""
     contenders: Sequence[Contender]
     call_bytes: int | None = None
-    """Bytes of cells that a call moves: the figure is GB/s. None: it is the time of a call."""
+    """Bytes of cells that a call moves: the figure is GB/s. None: it is the time of a call, ms."""
 
 
 @attrs.frozen
@@ -99,7 +99,7 @@ def _timed(contest: Contest, contender: Contender, item: object) -> float:
 
 def summarize(contest: Contest, times: Times) -> list[Row]:
     """Return a row for each contender that is measured, or two: of median and 99th percentile."""
-    quantiles = {"": 0.5} if contest.call_bytes is not None else {", p50": 0.5, ", p99": 0.99}
+    quantiles = {", p50": 0.5, ", p99": 0.99} if len(contest.rounds[0]) > 1 else {"": 0.5}
     limits = [contender.name for contender in contest.contenders if contender.limit]
     rows = []
     for name in [contender.name for contender in contest.contenders if not contender.limit]:
@@ -112,18 +112,24 @@ def summarize(contest: Contest, times: Times) -> list[Row]:
             if contest.call_bytes is not None:
                 unit, figures = "GB/s", [contest.call_bytes / each / 1e9 for each in ours]
             else:
-                unit, figures = "µs", [each * 1e6 for each in ours]
+                unit, figures = "ms", [each * 1e3 for each in ours]
             shares = {
                 limit: statistics.median(
                     theirs / mine for theirs, mine in zip(per_round[limit], ours, strict=True)
                 )
                 for limit in limits
             }
-            middle = statistics.median(figures)
-            row = Row(
-                contest.workload + suffix, name, unit, middle, min(figures), max(figures), shares
+            rows.append(
+                Row(
+                    contest.workload + suffix,
+                    name,
+                    unit,
+                    statistics.median(figures),
+                    min(figures),
+                    max(figures),
+                    shares,
+                )
             )
-            rows.append(row)
     return rows
 
 

@@ -53,7 +53,7 @@ def describe_run(places: Sequence[Place], size: Size, folder: Path) -> dict[str,
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+    return f"{value:.2g}" if value < 1 else f"{value:.3g}"
 
 
 def markdown_table(rows: Sequence[Row]) -> str:

@@ -11,7 +11,11 @@ from deker_cluster.attributes import decode_values, encode_values, merge_custom
 from deker_cluster.core.tile_grid import TileGrid
 from deker_cluster.dataplane.tiled_array import TiledArray
 from deker_cluster.dimensions import Dimension, TimeDimension, build
-from deker_cluster.errors import DekerInstanceNotExistsError, DekerMetaDataError
+from deker_cluster.errors import (
+    DekerInstanceNotExistsError,
+    DekerMetaDataError,
+    DekerValidationError,
+)
 from deker_cluster.indexing import resolve_index
 from deker_cluster.registry.models import ArrayRecord
 from deker_cluster.schemas import ArraySchema, VArraySchema
@@ -26,9 +30,25 @@ if TYPE_CHECKING:
 __all__ = ["Array", "BaseArray", "VArray", "decode_meta", "encode_meta"]
 
 
+MAX_ATTRIBUTES_BYTES = 48 * 1024
+"""Every tile file repeats the attributes, in an HDF5 attribute that holds less than 64 KiB."""
+
+
 def encode_meta(primary: dict[str, Any], custom: dict[str, Any]) -> str:
-    """Return an array's attributes as the registry stores them."""
-    return json.dumps({"primary": encode_values(primary), "custom": encode_values(custom)})
+    """Return an array's attributes as the registry stores them.
+
+    Raises
+    ------
+    DekerValidationError
+        They are larger than :data:`MAX_ATTRIBUTES_BYTES`.
+    """
+    meta = json.dumps({"primary": encode_values(primary), "custom": encode_values(custom)})
+    if len(meta) > MAX_ATTRIBUTES_BYTES:
+        raise DekerValidationError(
+            f"the attributes of an array take {len(meta):,} bytes, {MAX_ATTRIBUTES_BYTES:,} are "
+            "allowed; store large values in an array of their own"
+        )
+    return meta
 
 
 def decode_meta(meta: str) -> tuple[OrderedDict[str, Any], OrderedDict[str, Any]]:
@@ -116,6 +136,7 @@ class BaseArray:
         tile_shape = schema.arrays_shape if isinstance(schema, VArraySchema) else schema.shape
         return TiledArray(
             id=self.id,
+            collection_id=self._collection.id,
             grid=TileGrid(schema.shape, tile_shape),
             dtype=schema.dtype,
             fill=schema.fill_value,
@@ -123,7 +144,6 @@ class BaseArray:
             copies=self._collection.replication,
             description={
                 "collection": self._collection.name,
-                "collection_id": self._collection.id,
                 "schema": self._collection.schema_digest,
                 **json.loads(self._record.meta),
             },

@@ -20,17 +20,22 @@ __all__ = ["FilteredManager"]
 class FilteredManager:
     """A filter that has not run yet: :meth:`first` and :meth:`last` run it."""
 
-    def __init__(self, collection: Collection, conditions: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        conditions: Mapping[str, Any],
+        earlier: Mapping[str, Any] | None = None,
+    ) -> None:
         if not isinstance(conditions, Mapping):
             raise DekerFilterError(
                 f"a filter is a dict of attribute names and values, not {type(conditions).__name__}"
             )
         self._collection = collection
-        self._conditions = dict(conditions)
+        self._conditions = {**(earlier or {}), **conditions}
 
     def filter(self, conditions: Mapping[str, Any]) -> FilteredManager:
         """Add conditions to these."""
-        return FilteredManager(self._collection, {**self._conditions, **conditions})
+        return FilteredManager(self._collection, conditions, self._conditions)
 
     def first(self) -> BaseArray | None:
         """Return the array that matches, None if there is none.

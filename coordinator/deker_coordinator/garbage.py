@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from deker_cluster.core.manifest import TileEntry
-from deker_cluster.errors import DekerInstanceNotExistsError
+from deker_cluster.errors import DekerBaseApplicationError, DekerInstanceNotExistsError
 from deker_cluster.transport.messages import TileKey
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from deker_cluster.registry.client import Registry
     from deker_cluster.registry.models import GarbageItem
     from deker_cluster.transport.shard_table import Shard, ShardTable
 
 __all__ = ["sweep"]
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 1000
 
@@ -24,50 +30,92 @@ def sweep(registry: Registry, shards: ShardTable) -> int:
     Notes
     -----
     Safe to run anywhere, any number of times, and to be killed: files are deleted first and the
-    items forgotten after, so what was missed comes again. An item of a shard that does not answer
-    stays for a later sweep.
+    items forgotten after, so what was missed comes again. An item that cannot be deleted now, as
+    its shard does not answer, stays for a later sweep and does not keep others of its batch.
     """
     registry.expire_leases(_BATCH)
     done = 0
     while items := registry.garbage(_BATCH):
         shards.refresh()
-        for item in items:
-            _delete(item, registry, shards)
-        registry.forget([item.member for item in items])
-        done += len(items)
-        if len(items) < _BATCH:
+        failed = _delete(items, registry, shards)
+        gone = [item.member for item in items if item.member not in failed]
+        if gone:
+            done += registry.forget(gone)
+        if failed:
             break
     return done
 
 
-def _delete(item: GarbageItem, registry: Registry, shards: ShardTable) -> None:
-    if item.kind == "collection" and item.collection_id is not None:
-        while registry.purge_collection(item.collection_id, _BATCH):
-            pass
-    elif item.kind == "array" and item.array_id is not None and item.token is not None:
-        for shard in shards.all():
-            shard.handle.discard_array(item.array_id, item.token)
-    elif item.array_id is not None and item.ordinal is not None:
-        for shard, version in _holders(item, registry, shards):
-            shard.handle.discard([TileKey(item.array_id, item.ordinal, version)])
+def _delete(items: Sequence[GarbageItem], registry: Registry, shards: ShardTable) -> set[bytes]:
+    """Delete the files of `items`; return the members of those where that failed."""
+    failed: set[bytes] = set()
+    doomed: dict[int, list[tuple[TileKey, bytes]]] = defaultdict(list)
+    known = {shard.record.number: shard for shard in shards.all()}
+    current = _current_entries(items, registry)
+    for item in items:
+        try:
+            if item.collection_id is not None:
+                while registry.purge_collection(item.collection_id, _BATCH):
+                    pass
+            elif item.ordinal is None:
+                _delete_array(item, known.values())
+            else:
+                for number, key in _files(item, current, known):
+                    doomed[number].append((key, item.member))
+        except (DekerBaseApplicationError, OSError) as error:
+            logger.warning("garbage %r was not swept: %s", item.member[:80], error)
+            failed.add(item.member)
+    for number, files in doomed.items():
+        try:
+            known[number].handle.discard([key for key, _ in files])
+        except (DekerBaseApplicationError, OSError) as error:
+            logger.warning("%d files of shard %d were not swept: %s", len(files), number, error)
+            failed.update(member for _, member in files)
+    return failed
 
 
-def _holders(item: GarbageItem, registry: Registry, shards: ShardTable) -> list[tuple[Shard, int]]:
+def _delete_array(item: GarbageItem, shards: Iterable[Shard]) -> None:
+    if item.array_id is None or item.token is None:
+        return
+    for shard in shards:
+        shard.handle.discard_array(item.array_id, item.token)
+
+
+def _current_entries(
+    items: Sequence[GarbageItem], registry: Registry
+) -> dict[tuple[str, int], TileEntry]:
+    """Return what the manifests say now of the tiles that replaced entries are of."""
+    tiles: dict[str, set[int]] = defaultdict(set)
+    for item in items:
+        if item.kind == "entry" and item.array_id is not None and item.ordinal is not None:
+            tiles[item.array_id].add(item.ordinal)
+    found = {}
+    for array_id, ordinals in tiles.items():
+        wanted = sorted(ordinals)
+        try:
+            values = registry.entries(array_id, wanted).values
+        except DekerInstanceNotExistsError:
+            continue
+        for ordinal, packed in zip(wanted, values, strict=True):
+            if packed is not None:
+                found[array_id, ordinal] = TileEntry.unpack(packed)
+    return found
+
+
+def _files(
+    item: GarbageItem, current: dict[tuple[str, int], TileEntry], known: dict[int, Shard]
+) -> list[tuple[int, TileKey]]:
+    """Return (shard number, file) of everything that a tile's garbage item names."""
     if item.array_id is None or item.ordinal is None:
         return []
-    if item.entry is None:  # staged: where, only its writer knew
-        return [(shard, item.token) for shard in shards.all() if item.token is not None]
+    if item.entry is None:  # staged: on which shards, only its writer knew
+        if item.token is None:
+            return []
+        key = TileKey(item.array_id, item.ordinal, item.token)
+        return [(number, key) for number in known]
     old = TileEntry.unpack(item.entry)
-    keep: tuple[int, ...] = ()
-    try:
-        current = registry.entries(item.array_id, [item.ordinal]).values[0]
-    except DekerInstanceNotExistsError:
-        current = None
-    if current is not None and (now := TileEntry.unpack(current)).version == old.version:
-        keep = now.shards  # the same file under a new entry: it moved, its new places stay
-    known = {shard.record.number: shard for shard in shards.all()}
-    return [
-        (known[number], old.version)
-        for number in old.shards
-        if number not in keep and number in known
-    ]
+    key = TileKey(item.array_id, item.ordinal, old.version)
+    now = current.get((item.array_id, item.ordinal))
+    # The same file under a new entry: it was moved, and its new places stay.
+    keep = now.shards if now is not None and now.version == old.version else ()
+    return [(number, key) for number in old.shards if number not in keep and number in known]

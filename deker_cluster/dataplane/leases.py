@@ -19,7 +19,7 @@ from deker_cluster.errors import (
 from deker_cluster.registry.models import Busy, Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from deker_cluster.registry.client import Registry
 
@@ -57,7 +57,12 @@ class LeaseKeeper:
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
-    def hold(self, tiles: Sequence[tuple[str, Sequence[int]]], timeout_s: float) -> Iterator[Lease]:
+    def hold(
+        self,
+        tiles: Sequence[tuple[str, Sequence[int]]],
+        timeout_s: float,
+        collections: Mapping[str, str],
+    ) -> Iterator[Lease]:
         """Hold a lease on tiles for the time of a ``with`` block, which should end in a commit.
 
         Parameters
@@ -66,6 +71,8 @@ class LeaseKeeper:
             (array id, ordinals) per array.
         timeout_s
             How long to wait for other writers.
+        collections
+            Array id -> the collection where it must be.
 
         Raises
         ------
@@ -80,7 +87,7 @@ class LeaseKeeper:
         if self._pid != os.getpid():
             # A forked child has neither the leases nor the thread, but maybe a lock that was held.
             self._start_anew()
-        lease = self._acquire(tiles, timeout_s)
+        lease = self._acquire(tiles, timeout_s, collections)
         with self._lock:
             self._held.add(lease.token)
             self._start_thread()
@@ -97,11 +104,16 @@ class LeaseKeeper:
             with self._lock:
                 self._held.discard(lease.token)
 
-    def _acquire(self, tiles: Sequence[tuple[str, Sequence[int]]], timeout_s: float) -> Lease:
+    def _acquire(
+        self,
+        tiles: Sequence[tuple[str, Sequence[int]]],
+        timeout_s: float,
+        collections: Mapping[str, str],
+    ) -> Lease:
         give_up = time.monotonic() + timeout_s
         pause_s = _FIRST_PAUSE_S
         while True:
-            answer = self._registry.acquire(tiles, self._owner, LEASE_TTL_S)
+            answer = self._registry.acquire(tiles, self._owner, LEASE_TTL_S, collections)
             if isinstance(answer, Lease):
                 return answer
             if time.monotonic() + pause_s >= give_up:

@@ -15,7 +15,7 @@ from deker_cluster.dataplane.stored_tile import (
     fetched_ranges,
     tile_errors,
 )
-from deker_cluster.errors import DekerIntegrityError
+from deker_cluster.errors import DekerIntegrityError, DekerMemoryError
 from deker_cluster.tilefile.index import TileIndex
 from deker_cluster.tilefile.layout import tile_path
 from deker_cluster.tilefile.reader import read_region
@@ -63,11 +63,17 @@ def read(session: Session, array: TiledArray, selection: Selection) -> npt.NDArr
         A shard did not answer in time.
     """
     tiles = plan(array.grid, selection)
-    out: npt.NDArray[Any] = np.empty(tiles.full_shape, array.dtype)
+    try:
+        out: npt.NDArray[Any] = np.empty(tiles.full_shape, array.dtype)
+    except MemoryError as error:
+        raise DekerMemoryError(
+            f"no memory for a result of shape {tiles.full_shape} ({array.dtype}) of array "
+            f"{array.id}; read it in parts"
+        ) from error
     view = tiles.ascending_view(out)
     missing: TileKey | None = None
     for _ in range(_ATTEMPTS):
-        entries = session.registry.entries(array.id, tiles.ordinals.tolist())
+        entries = session.registry.entries(array.id, tiles.ordinals.tolist(), array.collection_id)
         session.shards.at_epoch(entries.epoch)
         try:
             read_into(session, array, tiles, entries, view)

@@ -132,6 +132,7 @@ class Session:
             # Without cancelling: who waits for a future that a shutdown cancelled waits for ever.
             own[1].shutdown(wait=True)
         with contextlib.ExitStack() as stack:
-            stack.callback(self._on_close)
-            stack.callback(self.registry.close)
+            # In reverse order: first stop what works in the background.
             stack.callback(self.tiles.close)
+            stack.callback(self.registry.close)
+            stack.callback(self._on_close)

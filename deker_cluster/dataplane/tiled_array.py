@@ -20,6 +20,7 @@ class TiledArray:
     """An array as a grid of tiles; a plain array is a grid of one."""
 
     id: str
+    collection_id: str
     grid: TileGrid
     dtype: np.dtype[Any]
     fill: np.generic
@@ -42,6 +43,7 @@ class TiledArray:
         """
         return {
             **self.description,
+            "collection_id": self.collection_id,
             "array": self.id,
             "tile": list(self.grid.position(ordinal)),
             "ordinal": ordinal,

@@ -83,7 +83,8 @@ def clear(session: Session, array: TiledArray, selection: Selection) -> int:
 
 def _commit(session: Session, array: TiledArray, tiles: Plan, view: npt.NDArray[Any] | None) -> int:
     wanted = [(array.id, tiles.ordinals.tolist())]
-    with session.leases.hold(wanted, session.options.write_lock_timeout_s) as lease:
+    timeout_s = session.options.write_lock_timeout_s
+    with session.leases.hold(wanted, timeout_s, {array.id: array.collection_id}) as lease:
         session.shards.at_epoch(lease.epoch)
         placed = session.shards.place(array.id, tiles.ordinals, array.copies)
         jobs = [

@@ -132,7 +132,8 @@ class RegistryLink:
         self._closed = True
         client, self._client = self._client, None
         if client is not None:
-            client.connection_pool.disconnect()
+            # Other threads' requests may be under way: those connections end with them.
+            client.connection_pool.disconnect(inuse_connections=False)
 
     def _request(
         self, words: Sequence[Word], on_unknown: Callable[[], Exception] | None = None

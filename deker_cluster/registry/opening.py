@@ -22,7 +22,9 @@ __all__ = ["EMBEDDED_NAME", "observe_registry", "open_registry"]
 EMBEDDED_NAME = "local"
 """Name of the one cluster in a directory's own registry."""
 
-_CONNECT_TIMEOUT_S = 3.0
+_CONNECT_TIMEOUT_S = 1.0
+_DEADLINE_S = 4.0
+"""With the last attempt's time to connect, an absent registry is reported within 5 s."""
 
 
 def open_registry(address: Address) -> tuple[Registry, Callable[[], None]]:
@@ -42,7 +44,7 @@ def open_registry(address: Address) -> tuple[Registry, Callable[[], None]]:
         Nobody answers within 5 s, or not to us.
     """
     if address.path is None:
-        registry = Registry(lambda: _remote_client(address), address.name)
+        registry = Registry(lambda: _remote_client(address), address.name, deadline_s=_DEADLINE_S)
         registry.ping()
         return registry, lambda: None
     server = EmbeddedRegistry(address.path)

@@ -23,7 +23,7 @@ from deker_cluster.registry.models import (
 from deker_cluster.registry.replies import pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["TileCalls"]
 
@@ -40,8 +40,15 @@ class TileCalls:
     _link: RegistryLink
     name: str
 
-    def entries(self, array_id: str, ordinals: Iterable[int]) -> Entries:
+    def entries(
+        self, array_id: str, ordinals: Iterable[int], collection_id: str | None = None
+    ) -> Entries:
         """Return the manifest entries of some tiles, all of one moment.
+
+        Parameters
+        ----------
+        collection_id
+            Where the array must be: its id may have been used again in another collection.
 
         Raises
         ------
@@ -49,19 +56,28 @@ class TileCalls:
             The array or its collection has been deleted.
         """
         wanted = check_ordinals(ordinals, array_id)
-        reply = self._link.read("entries", check_id(array_id, "an array id"), *wanted)
+        reply = self._link.read(
+            "entries", check_id(array_id, "an array id"), collection_id or "", *wanted
+        )
         _check_array(reply, array_id)
         return Entries(generation=reply[1], epoch=reply[2], values=reply[3])
 
-    def all_entries(self, array_id: str) -> ManifestEntries:
+    def all_entries(self, array_id: str, collection_id: str | None = None) -> ManifestEntries:
         """Return the manifest entries of all tiles that have been written, all of one moment.
+
+        Parameters
+        ----------
+        collection_id
+            Where the array must be.
 
         Raises
         ------
         DekerInstanceNotExistsError
             The array or its collection has been deleted.
         """
-        reply = self._link.read("all_entries", check_id(array_id, "an array id"))
+        reply = self._link.read(
+            "all_entries", check_id(array_id, "an array id"), collection_id or ""
+        )
         _check_array(reply, array_id)
         return ManifestEntries(
             generation=reply[1],
@@ -70,7 +86,11 @@ class TileCalls:
         )
 
     def acquire(
-        self, tiles: Sequence[tuple[str, Iterable[int]]], owner: str, ttl_s: float
+        self,
+        tiles: Sequence[tuple[str, Iterable[int]]],
+        owner: str,
+        ttl_s: float,
+        collections: Mapping[str, str] | None = None,
     ) -> Lease | Busy:
         """Lease tiles, all of them or none.
 
@@ -84,6 +104,8 @@ class TileCalls:
             Who asks, in words for people.
         ttl_s
             How long the lease lasts unless it is renewed, s. Count from before this call.
+        collections
+            Array id -> the collection where it must be.
 
         Returns
         -------
@@ -99,7 +121,7 @@ class TileCalls:
         wanted = [(array_id, check_ordinals(ordinals, array_id)) for array_id, ordinals in tiles]
         _check_groups([array_id for array_id, _ in wanted], [len(group) for _, group in wanted])
         for array_id, group in wanted:
-            words += [array_id, len(group), *group]
+            words += [array_id, (collections or {}).get(array_id, ""), len(group), *group]
         reply = self._link.change("acquire", owner, _milliseconds(ttl_s), *words)
         if reply[0] == b"gone":
             _check_array(reply, reply[1].decode())
@@ -169,7 +191,7 @@ class TileCalls:
             rows = list(group)
             ordinals = check_ordinals((row[0] for row in rows), array_id)
             sizes.append(len(rows))
-            words += [array_id, len(rows)]
+            words += [array_id, "", len(rows)]
             for ordinal, (_, base, new) in zip(ordinals, rows, strict=True):
                 words += [ordinal, _entry(base), _entry(new)]
         _check_groups([array_id for array_id, _ in changes], sizes)

@@ -216,7 +216,6 @@ def test_filters(layers: Collection) -> None:
             layers.filter(wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.xfail(reason="FilteredManager.filter checks its argument too late", strict=True)
 def test_a_filter_is_added_to_with_a_dict(layers: Collection) -> None:
     with pytest.raises(DekerFilterError, match="dict"):
         layers.filter({}).filter(5)  # type: ignore[arg-type]
@@ -287,7 +286,6 @@ def test_a_deleted_array(layers: Collection) -> None:
     assert np.isnan(again[:].read()).all()
 
 
-@pytest.mark.xfail(reason="the registry tells arrays apart by their id alone", strict=True)
 def test_a_handle_of_an_id_that_now_is_another_array(client: Client, layers: Collection) -> None:
     old = layers.create({"product": "p", "level": 1})
     old.delete()

@@ -172,7 +172,6 @@ def test_what_a_deleted_array_held_goes(client: Client, grid: VArray, root: Path
     sweep_until(client, lambda: not files(root))
 
 
-@pytest.mark.xfail(reason="purging a collection names no files to delete", strict=True)
 def test_what_a_deleted_collection_held_goes(client: Client, grid: VArray, root: Path) -> None:
     client.session.registry.update_settings(garbage_grace_s=0)
     grid[:].update(np.zeros((8, 16), int))

@@ -86,9 +86,6 @@ def test_after_close_everything_is_refused(client: Client, grid: VArray) -> None
         assert not grid[0].read().any()
 
 
-@pytest.mark.xfail(
-    reason="closing the registry's link cuts off requests of other threads", strict=False
-)
 def test_closing_while_threads_read(
     client: Client, grid: VArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

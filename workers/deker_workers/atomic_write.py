@@ -70,10 +70,10 @@ def write_files(
     Raises
     ------
     StorageFullError
-        No room. Neither the files nor temporary ones are left.
+        No room. No temporary file is left; what was renamed already stays, for the caller to
+        delete: a repetition of the same call may have put it there, and been acknowledged.
     """
     staged: list[tuple[Path, Path]] = []
-    placed: list[Path] = []
     where = files[0][0].parent if files else Path()
     with storage_errors(where):
         try:
@@ -86,14 +86,13 @@ def write_files(
                     _fsync_file(temporary)
             for temporary, path in staged:
                 temporary.replace(path)
-                placed.append(path)
             if fsync:
                 for folder in {path.parent for path, _ in files}:
                     fsync_directory(folder)
         except BaseException:
-            for path in [temporary for temporary, _ in staged] + placed:
+            for temporary, _ in staged:
                 with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
+                    temporary.unlink(missing_ok=True)
             raise
 
 

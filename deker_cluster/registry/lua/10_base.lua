@@ -39,30 +39,27 @@ local function sliced(command, key, list)
   return sum
 end
 
--- Values of the fields of a hash; false where there is none.
-local function values_of(key, fields)
-  local n = #fields
-  if n == 0 then
-    return {}
-  end
-  if n <= SLICE then
-    return redis.call('HMGET', key, unpack(fields))
-  end
-  local values = {}
-  for first = 1, n, SLICE do
+-- Values of the fields of a hash, false where there is none; the fields are those from start on.
+local function values_of(key, fields, start)
+  local values, n = {}, #fields
+  for first = start or 1, n, SLICE do
     local part = redis.call('HMGET', key, unpack(fields, first, math.min(first + SLICE - 1, n)))
     for i = 1, #part do
-      values[first + i - 1] = part[i]
+      values[#values + 1] = part[i]
     end
   end
   return values
 end
 
--- Generation and collection id of an array that exists in a collection that exists; else nil.
-local function alive(p, array)
+-- Generation of an array that exists in a collection that exists; else nil. With the id of a
+-- collection, the array must be in that one: an id can be used again, elsewhere.
+local function alive(p, array, collection)
   local found = redis.call('HMGET', p .. 'a:' .. array, 'generation', 'cid')
+  if found[2] and (collection or '') ~= '' and found[2] ~= collection then
+    return
+  end
   if found[2] and redis.call('EXISTS', p .. 'c:' .. found[2]) == 1 then
-    return tonumber(found[1]), found[2]
+    return tonumber(found[1])
   end
 end
 

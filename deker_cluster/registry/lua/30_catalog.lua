@@ -94,15 +94,17 @@ changing('clear_collection', function(p, args)
 end, {'allow-oom'})
 
 -- purge_collection: ARGV operation, id, limit. Removes up to limit arrays of a deleted collection.
--- Their files are named by the collection's own garbage item.
+-- Their files may be deleted at once: the collection's own item has waited for its time.
 -- Returns {"ok", number of arrays left} | {"alive"}
 changing('purge_collection', function(p, args)
   local key = p .. 'c:' .. args[2]
   if redis.call('EXISTS', key) == 1 then
     return {'alive'}, false
   end
+  local now = now_ms()
   for _, id in ipairs(redis.call('ZRANGE', key .. ':arrays', 0, tonumber(args[3]) - 1)) do
     drop_array(p, id)
+    array_garbage(p, id, now)
   end
   return {'ok', redis.call('ZCARD', key .. ':arrays')}
 end, {'allow-oom'})

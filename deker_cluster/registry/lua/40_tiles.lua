@@ -64,34 +64,32 @@ local function end_transaction(p, token, due, committed)
   redis.call('ZREM', p .. 'leases', token)
 end
 
--- entries: ARGV array id, ordinals...
+-- entries: ARGV array id, collection id or "", ordinals...
 -- Returns {"ok", generation, epoch, {entry or nil, ...}} | {"gone"}
 reading('entries', function(p, args)
-  local array = args[1]
-  local generation = alive(p, array)
+  local key, generation = p .. 'a:' .. args[1] .. ':m', alive(p, args[1], args[2])
   if not generation then
     return {'gone'}
   end
-  table.remove(args, 1)
-  return {'ok', generation, epoch_of(p), values_of(p .. 'a:' .. array .. ':m', args)}
+  return {'ok', generation, epoch_of(p), values_of(key, args, 3)}
 end)
 
--- all_entries: ARGV array id. Returns {"ok", generation, epoch, {ordinal, entry, ...}} | {"gone"}
+-- all_entries: ARGV array id, collection id or "". Returns {"ok", generation, epoch, {ordinal, entry, ...}} | {"gone"}
 reading('all_entries', function(p, args)
-  local generation = alive(p, args[1])
+  local generation = alive(p, args[1], args[2])
   if not generation then
     return {'gone'}
   end
   return {'ok', generation, epoch_of(p), redis.call('HGETALL', p .. 'a:' .. args[1] .. ':m')}
 end)
 
--- Groups args[first...] = (array id, n, n times `width` values)... by array.
--- Returns a list of {array =, n =, columns = {list, ...}}.
+-- Groups args[first...] = (array id, collection id or "", n, n times `width` values)... by array.
+-- Returns a list of {array =, collection =, n =, columns = {list, ...}}.
 local function parse_groups(args, first, width)
   local groups, i = {}, first
   while i <= #args do
-    local group = {array = args[i], n = tonumber(args[i + 1]), columns = {}}
-    i = i + 2
+    local group = {array = args[i], collection = args[i + 1], n = tonumber(args[i + 2]), columns = {}}
+    i = i + 3
     for column = 1, width do
       local list = {}
       for row = 1, group.n do
@@ -126,7 +124,8 @@ local function find_holder(p, groups, now, expired)
   end
 end
 
--- acquire: ARGV operation, owner, time to live in ms, then for each array: id, n, n ordinals.
+-- acquire: ARGV operation, owner, time to live in ms, then for each array: id, collection id or "",
+-- n, n ordinals.
 -- All or nothing. Leases that have expired are taken over, and what they staged becomes garbage.
 -- Returns {"ok", token, epoch, then generation and {entry or nil, ...} for each array}
 --   | {"busy", array id, ordinal, owner, remaining ms} | {"gone", array id}
@@ -138,7 +137,7 @@ redis.register_function{
     local operation, now = p .. 'op:' .. args[1], now_ms()
     local groups = parse_groups(args, 4, 1)
     for _, group in ipairs(groups) do
-      if not alive(p, group.array) then
+      if not alive(p, group.array, group.collection) then
         return {'gone', group.array}
       end
     end
@@ -199,7 +198,7 @@ end, {'allow-oom'})
 -- Why the groups cannot be committed under token: word, array id, ordinal; nil when they can.
 local function find_obstacle(p, token, groups, now)
   for _, group in ipairs(groups) do
-    if not alive(p, group.array) then
+    if not alive(p, group.array, group.collection) then
       return 'gone', group.array, ''
     end
   end
@@ -250,8 +249,8 @@ local function move_entries(p, group, due)
   return redis.call('HINCRBY', key, 'generation', 1)
 end
 
--- commit: ARGV operation, token, then for each array: id, n, n times (ordinal, base, new), "" for
--- no entry. Each array once.
+-- commit: ARGV operation, token, then for each array: id, collection id or "", n, n times (ordinal,
+-- base, new), "" for no entry. Each array once.
 -- Returns {"ok", array id, generation, ...} | {"refused", word, array id or "", ordinal or ""}:
 --   "gone" the array was deleted, "lease" the token's lease has ended, "tile" the token does not
 --   hold this tile, "base" the tile's entry is another one. A refusal ends the transaction too.
