@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from deker_cluster.transport.actors import ActorShard, actor_namespace
 from deker_cluster.transport.shard_table import Shard, ShardTable
 from deker_coordinator.garbage import sweep
 from deker_coordinator.service import CoordinatorService
+from deker_workers.parent import end_with_parent
 
 if TYPE_CHECKING:
     from deker_cluster.registry.models import ShardRecord
@@ -32,6 +34,7 @@ COORDINATOR = "coordinator"
 
 _SHARD_DEADLINE_S = 10.0
 _RETRY_PAUSE_S = 1.0
+_STOP_DEADLINE_S = 10.0
 
 
 @attrs.frozen
@@ -47,6 +50,7 @@ class CoordinatorActor:
     """Runs a :class:`CoordinatorService` in a thread; the constructor cannot fail."""
 
     def __init__(self, spec: CoordinatorSpec) -> None:
+        end_with_parent()
         self._spec = spec
         self._namespace = actor_namespace(spec.cluster_id)
         self._users: int | None = None
@@ -95,6 +99,10 @@ class CoordinatorActor:
 
     def _stop_everything(self) -> None:
         """End all actors. The users' lock is held until this process is gone: newcomers wait."""
+        # A Ray that is itself about to end may never answer; the lock must go in any case.
+        end = threading.Timer(_STOP_DEADLINE_S, os._exit, (1,))
+        end.daemon = True
+        end.start()
         names = ["shard-" + name for name in self._shard_names()]
         for name in [*names, COORDINATOR]:
             with contextlib.suppress(ValueError):

@@ -8,6 +8,7 @@ import attrs
 import pyarrow as pa
 import ray
 
+from deker_workers.parent import end_with_parent
 from deker_workers.server import ShardServer, ShardSpec
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class ShardActor(ShardServer):
     """A :class:`ShardServer` that Ray starts again when its process or its node has died."""
 
     def __init__(self, spec: ShardSpec) -> None:
+        end_with_parent()
         context = ray.get_runtime_context()
         super().__init__(spec, context.get_node_id(), ray.util.get_node_ip_address())
 
