@@ -14,7 +14,8 @@ from deker_cluster import __version__
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DekerBaseApplicationError
 from deker_cluster.registry.opening import open_registry
-from deker_cluster.uri import parse_uri
+from deker_cluster.uri import Mode, parse_uri
+from deker_coordinator.local_ray import RayEndpoint, connect_ray
 
 if TYPE_CHECKING:
     from deker_cluster.registry.client import Registry
@@ -54,13 +55,17 @@ def start(uri: str, data_dir: Path, shards_per_node: int, ray_address: str) -> N
     Shards go to the nodes that were started with the label deker.io/node=NAME, or to all nodes if
     none has it. Run it again after nodes were added, or after Ray was restarted.
     """
-    import ray
-
+    address = parse_uri(uri)
+    if address.mode is not Mode.CLUSTER:
+        raise click.ClickException(
+            f"{address} is a directory: its services start by themselves when it is opened"
+        )
+    # Importing it imports Ray, which would make every other command slow.
     from deker_coordinator.cluster import start_cluster
 
-    ray.init(address=ray_address, logging_level="ERROR", log_to_driver=False)
-    record = start_cluster(parse_uri(uri), data_dir, shards_per_node)
-    click.echo(f"cluster {record.id} is up; open it with Client({str(parse_uri(uri))!r})")
+    connect_ray(RayEndpoint(ray_address))
+    record = start_cluster(address, data_dir, shards_per_node)
+    click.echo(f"cluster {record.id} is up; open it with Client({str(address)!r})")
 
 
 @main.command()

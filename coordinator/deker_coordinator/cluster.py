@@ -14,7 +14,6 @@ import ray
 from deker_cluster.core.ids import new_id
 from deker_cluster.errors import DekerClientError, DekerValidationError
 from deker_cluster.registry.opening import open_registry
-from deker_cluster.uri import Address, Mode
 from deker_coordinator.actor import CoordinatorSpec
 from deker_coordinator.identity import FORMAT_VERSION
 from deker_coordinator.shard_actors import start_coordinator, start_shard, wait_until_ready
@@ -22,6 +21,7 @@ from deker_workers.server import ShardSpec
 
 if TYPE_CHECKING:
     from deker_cluster.registry.models import ClusterRecord
+    from deker_cluster.uri import Address
 
 __all__ = ["NODE_LABEL", "start_cluster"]
 
@@ -59,8 +59,6 @@ def start_cluster(address: Address, data_dir: Path, shards_per_node: int = 1) ->
     DataDirectoryError
         A data directory belongs to another cluster.
     """
-    if address.mode is not Mode.CLUSTER:
-        raise DekerClientError(f"{address} is a directory: it starts by itself when it is opened")
     if not data_dir.is_absolute() or shards_per_node < 1:
         raise DekerValidationError(
             f"a cluster needs an absolute data directory (not {data_dir}) and at least one shard "
