@@ -172,19 +172,24 @@ def _overlap(box: Box, region: Box) -> tuple[Box, Box]:
 
 
 class FileWriter:
-    """Writes given bytes into new files, one for each tile, on all cores."""
+    """Writes given bytes into new files, one for each tile, on all cores.
+
+    Nothing is deleted between two writes, as replaced tiles are not: deleting would let the next
+    write have memory that is at hand already, which can be ten times as fast on virtual machines.
+    """
 
     def __init__(self, folder: Path, tiles: Sequence[bytes], *, fsync: bool) -> None:
+        self._folder = folder
         self._tiles = tiles
         self._fsync = fsync
         self._pool = ThreadPoolExecutor(CORES)
-        self._paths = [folder / f"{number}.bin" for number in range(len(tiles))]
+        self._names = itertools.count()
+        self._paths: list[Path] = []
         folder.mkdir()
 
-    def remove(self, _: object) -> None:
-        """Delete what the last call wrote."""
-        for path in self._paths:
-            path.unlink(missing_ok=True)
+    def begin(self, _: object) -> None:
+        """Choose new names."""
+        self._paths = [self._folder / f"{next(self._names)}.bin" for _ in self._tiles]
 
     def __call__(self, _: object) -> None:
         """Write all files."""
@@ -202,22 +207,23 @@ class FileWriter:
 
 
 class H5pyWriter:
-    """Writes a field into new HDF5 files, one for each tile, or into a region of old ones."""
+    """Writes a field into new HDF5 files, one for each tile, or a region of it into the last."""
 
     def __init__(self, folder: Path, tiles: StoredTiles, stored: str, *, fsync: bool) -> None:
+        self._folder = folder
         self._boxes = tiles.boxes
         self._fsync = fsync
-        self._paths = [folder / f"{number}.h5" for number in range(len(tiles.boxes))]
+        self._names = itertools.count()
+        self._paths: list[Path] = []
         self._options: dict[str, Any] = {}
         if stored == "lz4":
             blosc = hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=hdf5plugin.Blosc.SHUFFLE)
             self._options = {"chunks": tiles.data[0].chunks, **blosc}
         folder.mkdir()
 
-    def remove(self, _: object) -> None:
-        """Delete the files."""
-        for path in self._paths:
-            path.unlink(missing_ok=True)
+    def begin(self) -> None:
+        """Choose new names; like :class:`FileWriter`, nothing is deleted."""
+        self._paths = [self._folder / f"{next(self._names)}.h5" for _ in self._boxes]
 
     def write(self, field: Field) -> None:
         """Write all tiles of a field into new files."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Contender", "Contest", "Row", "WrongResultError", "run_contest", "summarize"]
+__all__ = ["Contender", "Contest", "Row", "Share", "WrongResultError", "run_contest", "summarize"]
 
 Times = dict[str, list[list[float]]]
 """Contender -> round -> seconds of each call."""
@@ -53,18 +55,29 @@ class Contest:
 
 
 @attrs.frozen
+class Share:
+    """Our speed divided by a limit's, over the rounds: a wide range says that it was disturbed."""
+
+    figure: float
+    """Median of the rounds' ratios; for a 99th percentile, that of all calls."""
+    low: float
+    high: float
+
+
+@attrs.frozen
 class Row:
     """One line of the report."""
 
     workload: str
     where: str
     unit: str
-    median: float
+    figure: float
+    """Median of the rounds; a 99th percentile is that of all calls."""
     low: float
     high: float
     """Of the rounds, like :attr:`low`."""
-    shares: dict[str, float]
-    """Limit -> our speed as a share of its speed: the median of the rounds' ratios."""
+    shares: dict[str, Share]
+    """Limit -> our speed as a share of its speed."""
 
 
 def run_contest(contest: Contest) -> Times:
@@ -108,33 +121,45 @@ def summarize(contest: Contest, times: Times) -> list[Row]:
                 each: [_quantile(calls, quantile) for calls in times[each]]
                 for each in [name, *limits]
             }
-            ours = per_round[name]
-            if contest.call_bytes is not None:
-                unit, figures = "GB/s", [contest.call_bytes / each / 1e9 for each in ours]
-            else:
-                unit, figures = "ms", [each * 1e3 for each in ours]
-            shares = {
-                limit: statistics.median(
-                    theirs / mine for theirs, mine in zip(per_round[limit], ours, strict=True)
-                )
-                for limit in limits
-            }
+            scale = 1e3 if contest.call_bytes is None else contest.call_bytes / 1e9
+            in_unit = [
+                each * scale if contest.call_bytes is None else scale / each
+                for each in per_round[name]
+            ]
+            figure = statistics.median(in_unit)
+            shares = {limit: _share(per_round[limit], per_round[name]) for limit in limits}
+            if quantile != 0.5:
+                # A single round has too few calls to say much about its slowest.
+                pooled = {
+                    each: _quantile(list(itertools.chain(*times[each])), quantile)
+                    for each in [name, *limits]
+                }
+                figure = pooled[name] * scale
+                shares = {
+                    limit: attrs.evolve(share, figure=pooled[limit] / pooled[name])
+                    for limit, share in shares.items()
+                }
+            unit = "ms" if contest.call_bytes is None else "GB/s"
             rows.append(
                 Row(
                     contest.workload + suffix,
                     name,
                     unit,
-                    statistics.median(figures),
-                    min(figures),
-                    max(figures),
+                    figure,
+                    min(in_unit),
+                    max(in_unit),
                     shares,
                 )
             )
     return rows
 
 
+def _share(theirs: Sequence[float], ours: Sequence[float]) -> Share:
+    ratios = [limit / own for limit, own in zip(theirs, ours, strict=True)]
+    return Share(statistics.median(ratios), min(ratios), max(ratios))
+
+
 def _quantile(values: Sequence[float], quantile: float) -> float:
-    ordered = sorted(values)
     if quantile == 0.5:
-        return statistics.median(ordered)
-    return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]
+        return statistics.median(values)
+    return sorted(values)[math.ceil(quantile * len(values)) - 1]

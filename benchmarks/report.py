@@ -8,6 +8,7 @@ import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import psutil
 from limits import CORES
 
@@ -59,13 +60,16 @@ def _number(value: float) -> str:
 def markdown_table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table."""
     lines = [
-        "| workload | from | speed as a share of the limits | median | rounds |",
+        "| workload | from | speed as a share of the limits | figure | rounds |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
-        shares = ", ".join(f"{limit} **{share:.2f}**" for limit, share in row.shares.items())
+        shares = ", ".join(
+            f"{limit} **{share.figure:.2g}** ({share.low:.2g} to {share.high:.2g})"
+            for limit, share in row.shares.items()
+        )
         lines.append(
-            f"| {row.workload} | {row.where} | {shares} | {_number(row.median)} {row.unit} "
+            f"| {row.workload} | {row.where} | {shares} | {_number(row.figure)} {row.unit} "
             f"| {_number(row.low)} to {_number(row.high)} |"
         )
     return "\n".join(lines)
@@ -73,10 +77,9 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 def save(path: Path, about: dict[str, Any], rows: Sequence[Row], times: dict[str, Times]) -> None:
     """Write everything that was measured."""
-    fields = ("workload", "where", "unit", "median", "low", "high", "shares")
     result = {
         "about": about,
-        "rows": [{name: getattr(row, name) for name in fields} for row in rows],
+        "rows": [attrs.asdict(row) for row in rows],
         "times_s": times,
     }
     path.write_text(json.dumps(result, indent=1))

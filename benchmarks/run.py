@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -39,7 +40,7 @@ def main() -> None:
 
 def measure_all(size: Size) -> None:
     """Run all contests and print one table."""
-    console = Console(width=130)
+    console = Console(width=150)
     begin = time.perf_counter()
     RESULTS.mkdir(exist_ok=True)
     rows: list[Row] = []
@@ -61,6 +62,7 @@ def measure_all(size: Size) -> None:
             ours = ", ".join(c.name for c in contest.contenders if not c.limit)
             times[f"{contest.workload}, {ours}"] = measured
             console.print(f"{time.perf_counter() - begin:5.0f} s  {contest.workload}: done")
+    about["load_at_end"] = round(os.getloadavg()[0], 1)
     for name, value in about.items():
         console.print(f"{name}: {value}", markup=False, highlight=False)
     table = markdown_table(rows)

@@ -43,7 +43,7 @@ class Size:
         return 4 * int(np.prod(self.shape))
 
 
-QUICK = Size(shape=(16, 1024, 1024), tile=(8, 512, 256), chunk=(1, 256, 256), rounds=5, calls=100)
+QUICK = Size(shape=(16, 1024, 1024), tile=(8, 512, 256), chunk=(1, 256, 256), rounds=7, calls=100)
 FULL = Size(shape=(64, 1024, 4096), tile=(8, 512, 1024), chunk=(1, 256, 256), rounds=7, calls=300)
 
 STORED = ("raw", "lz4", "gzip")

@@ -60,6 +60,7 @@ def write_contests(
             if fsync:
                 for array in arrays.values():
                     array[:].update(field)
+                h5py.begin()
                 h5py.write(field)
                 yield _contest(f"write parts, {stored}, {durable}", parts, arrays, plain, h5py)
             shutil.rmtree(target)
@@ -88,13 +89,13 @@ def _contest(
     def settle(_: object) -> None:
         os.sync()  # what others have left to be written is not part of this write
 
-    def empty_plain(item: Item) -> None:
-        plain.remove(item)
+    def begin_plain(item: Item) -> None:
+        plain.begin(item)
         settle(item)
 
-    def empty_h5py(item: Item) -> None:
+    def begin_h5py(item: Item) -> None:
         if everything:
-            h5py.remove(item)
+            h5py.begin()
         settle(item)
 
     def write_h5py(item: Item) -> None:
@@ -117,8 +118,8 @@ def _contest(
         rounds,
         [
             *(contender(name, array) for name, array in arrays.items()),
-            Contender("plain files", plain, plain.check, empty_plain),
-            Contender("h5py", write_h5py, lambda item, _: h5py.check(after(item)), empty_h5py),
+            Contender("plain files", plain, plain.check, begin_plain),
+            Contender("h5py", write_h5py, lambda item, _: h5py.check(after(item)), begin_h5py),
         ],
         call_bytes=4 * int(np.prod([cut.stop - cut.start for cut in region])),
     )
