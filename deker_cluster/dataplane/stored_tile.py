@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import attrs
 
 from deker_cluster.errors import DekerIntegrityError
 from deker_cluster.tilefile.index import TileIndex
@@ -12,12 +14,21 @@ from deker_cluster.tilefile.reader import ChunkSource, StoredRanges
 from deker_cluster.transport.messages import FetchedTile, FetchRequest, TileKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from deker_cluster.core.manifest import TileEntry
     from deker_cluster.dataplane.session import Session
+    from deker_cluster.transport.shard_table import Shard
 
-__all__ = ["VersionGoneError", "check_digest", "fetched_ranges", "stored_tile", "tile_errors"]
+__all__ = [
+    "StoredTile",
+    "VersionGoneError",
+    "WantedTile",
+    "check_digest",
+    "fetched_ranges",
+    "stored_tiles",
+    "tile_errors",
+]
 
 
 class VersionGoneError(Exception):
@@ -63,35 +74,72 @@ def fetched_ranges(tile: FetchedTile, payload: memoryview) -> StoredRanges:
     return StoredRanges(ranges)
 
 
-@contextlib.contextmanager
-def stored_tile(
-    session: Session, key: TileKey, entry: TileEntry, shape: tuple[int, ...]
-) -> Iterator[tuple[TileIndex, ChunkSource]]:
-    """Open one whole tile for as long as the block lasts.
+class WantedTile(NamedTuple):
+    """One whole tile to be read."""
 
-    Parameters
-    ----------
-    shape
-        The tile's shape, cells.
+    key: TileKey
+    entry: TileEntry
+    shape: tuple[int, ...]
+    """Cells of the tile."""
+
+
+@attrs.frozen(eq=False)
+class StoredTile:
+    """A tile whose stored bytes can be read."""
+
+    key: TileKey
+    shard: str
+    """Where it came from, for messages."""
+    index: TileIndex
+    source: ChunkSource
+
+
+@contextlib.contextmanager
+def stored_tiles(session: Session, wanted: Sequence[WantedTile]) -> Iterator[dict[int, StoredTile]]:
+    """Open whole tiles of one array for as long as the block lasts, by ordinal.
+
+    Those on other nodes are fetched in one call per shard.
 
     Raises
     ------
     VersionGoneError
-        Its file is not there.
+        A file is not there.
+    DekerIntegrityError
+        An index is damaged, or not the one that was committed.
     """
-    shard = session.shards.nearest(entry.shards)
-    with tile_errors(key, shard.name):
-        if shard.root is not None:
+    found: dict[int, StoredTile] = {}
+    remote: dict[int, list[WantedTile]] = {}
+    with contextlib.ExitStack() as pinned:
+        for tile in wanted:
+            shard = session.shards.nearest(tile.entry.shards)
+            if shard.root is None:
+                remote.setdefault(shard.record.number, []).append(tile)
+                continue
+            key = tile.key
             path = shard.root / tile_path(key.array_id, key.ordinal, key.version)
-            with session.tiles.pinned(str(path)) as file:
-                check_digest(file.index, entry)
-                yield file.index, file
-            return
-        whole = tuple(slice(0, cells, 1) for cells in shape)
-        reply = shard.handle.fetch([FetchRequest(key, whole, known_index=False)])
-        tile = reply.tiles[0]
-        if tile is None or tile.index is None:
-            raise VersionGoneError(key, shard.name)
-        index = TileIndex.parse(tile.index)
-        check_digest(index, entry)
-        yield index, fetched_ranges(tile, memoryview(reply.payload))
+            with tile_errors(key, shard.name):
+                file = pinned.enter_context(session.tiles.pinned(str(path)))
+                check_digest(file.index, tile.entry)
+            found[key.ordinal] = StoredTile(key, shard.name, file.index, file)
+        for number, tiles in remote.items():
+            found.update(_fetch_whole(session.shards.get(number), tiles))
+        yield found
+
+
+def _fetch_whole(shard: Shard, tiles: Sequence[WantedTile]) -> dict[int, StoredTile]:
+    requests = [
+        FetchRequest(tile.key, tuple(slice(0, cells, 1) for cells in tile.shape), known_index=False)
+        for tile in tiles
+    ]
+    reply = shard.handle.fetch(requests)
+    payload = memoryview(reply.payload)
+    found: dict[int, StoredTile] = {}
+    for tile, fetched in zip(tiles, reply.tiles, strict=True):
+        if fetched is None or fetched.index is None:
+            raise VersionGoneError(tile.key, shard.name)
+        with tile_errors(tile.key, shard.name):
+            index = TileIndex.parse(fetched.index)
+            check_digest(index, tile.entry)
+        source = fetched_ranges(fetched, payload)
+        found[tile.key.ordinal] = StoredTile(tile.key, shard.name, index, source)
+    return found

@@ -10,7 +10,13 @@ import numpy.typing as npt
 
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.core.planning import Plan, Projection, plan, split_by_bytes
-from deker_cluster.dataplane.stored_tile import VersionGoneError, stored_tile
+from deker_cluster.dataplane.stored_tile import (
+    StoredTile,
+    VersionGoneError,
+    WantedTile,
+    stored_tiles,
+    tile_errors,
+)
 from deker_cluster.errors import (
     CommitStateUnknownError,
     DekerBaseApplicationError,
@@ -150,9 +156,7 @@ def _stage_batch(
     tiles: int,
     executor: Executor | None,
 ) -> list[_Change]:
-    images = [
-        _new_version(session, array, lease.token, job, view, tiles, executor) for job in batch
-    ]
+    images = _new_versions(session, array, lease.token, batch, view, tiles, executor)
     blobs = [
         TileBlob(
             TileKey(array.id, job.projection.ordinal, lease.token),
@@ -173,14 +177,44 @@ def _stage_batch(
     ]
 
 
-def _new_version(
+def _new_versions(
     session: Session,
+    array: TiledArray,
+    token: int,
+    batch: Sequence[_Job],
+    view: npt.NDArray[Any] | None,
+    tiles: int,
+    executor: Executor | None,
+) -> list[TileImage]:
+    partial = []
+    for job in batch:
+        if job.base is not None and not job.projection.whole:
+            ordinal, entry = job.projection.ordinal, TileEntry.unpack(job.base)
+            key = TileKey(array.id, ordinal, entry.version)
+            partial.append(WantedTile(key, entry, array.grid.tile_extent(ordinal)))
+    try:
+        with stored_tiles(session, partial) as bases:
+            return [
+                _new_version(
+                    array, token, job, view, tiles, executor, bases.get(job.projection.ordinal)
+                )
+                for job in batch
+            ]
+    except VersionGoneError as gone:
+        # The lease keeps others from replacing it, so it was not swept: it is lost.
+        raise DekerIntegrityError(
+            "the tile's file is missing", gone.key.array_id, gone.key.ordinal, gone.shard
+        ) from gone
+
+
+def _new_version(
     array: TiledArray,
     token: int,
     job: _Job,
     view: npt.NDArray[Any] | None,
     tiles: int,
     executor: Executor | None,
+    base: StoredTile | None,
 ) -> TileImage:
     projection = job.projection
     shape = array.grid.tile_extent(projection.ordinal)
@@ -190,25 +224,17 @@ def _new_version(
         values: npt.NDArray[Any] = np.broadcast_to(np.asarray(array.fill, array.dtype), cells)
     else:
         values = view[projection.target]
-    if job.base is not None and not projection.whole:
-        entry = TileEntry.unpack(job.base)
-        key = TileKey(array.id, projection.ordinal, entry.version)
-        try:
-            with stored_tile(session, key, entry, shape) as (index, chunks):
-                return patch_tile(
-                    index,
-                    chunks,
-                    projection.source,
-                    values,
-                    meta=meta,
-                    fill_value=array.fill,
-                    executor=executor,
-                )
-        except VersionGoneError as gone:
-            # The lease keeps others from replacing it, so it was not swept: it is lost.
-            raise DekerIntegrityError(
-                "the tile's file is missing", key.array_id, key.ordinal, gone.shard
-            ) from gone
+    if base is not None:
+        with tile_errors(base.key, base.shard):
+            return patch_tile(
+                base.index,
+                base.source,
+                projection.source,
+                values,
+                meta=meta,
+                fill_value=array.fill,
+                executor=executor,
+            )
     if not projection.whole:
         values, part = np.full(shape, array.fill, array.dtype), values
         values[projection.source] = part

@@ -239,8 +239,10 @@ def _encode_lz4(data: Bytes, values: Values) -> Any:
 
 def _encode_blosc(data: Bytes, values: Values) -> Any:
     _, _, itemsize, _, level, shuffle, code = values[:7]
+    # The size of an item is taken from the buffer's own format; `typesize` goes unheard.
+    items = data.view(f"V{itemsize}") if itemsize and data.nbytes % itemsize == 0 else data
     return _c.blosc_encode(
-        data, level, compressor=code, shuffle=shuffle, typesize=itemsize, numthreads=1
+        items, level, compressor=code, shuffle=shuffle, typesize=itemsize, numthreads=1
     )
 
 
