@@ -31,7 +31,7 @@ from deker_coordinator.identity import (
     exclusive,
 )
 from deker_coordinator.library import SETUP_DEADLINE_S, in_process_shard, shard_path
-from deker_coordinator.local_ray import LocalRay, RayEndpoint, connect_ray
+from deker_coordinator.local_ray import LocalRay, RayEndpoint, connect_ray, disconnect_ray
 from deker_coordinator.shard_actors import (
     actor_exists,
     prefer_node,
@@ -69,7 +69,7 @@ def open_embedded(
         undo.callback(local_ray.leave)
         with exclusive(root, SETUP_DEADLINE_S * 4):
             cluster = ensure_cluster(root, registry, {})
-            undo.callback(_join_ray(local_ray))
+            undo.callback(_join_ray(root))
             _start_services(address, root, cluster)
         here = ray.get_runtime_context().get_node_id()
         tiles = TileCache()
@@ -178,7 +178,8 @@ def _start_services(address: Address, root: Path, cluster: ClusterRecord) -> Non
             start_shard(spec, prefer_node(*nodes[number % len(nodes)]))
         started.append(name)
     if started:
-        start_coordinator(CoordinatorSpec(address, cluster.id))
+        # On this machine: elsewhere it would find no directory, and end at once.
+        start_coordinator(CoordinatorSpec(address, cluster.id), prefer_node(*nodes[0]))
         wait_until_ready(started, cluster.id)
 
 
@@ -200,14 +201,23 @@ class _JoinedRay:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
+        self._place = contextlib.ExitStack()
 
-    def join(self, find: Callable[[], RayEndpoint]) -> Callable[[], None]:
-        """Connect unless this process is connected; return what to call at the end."""
+    def join(self, find: Callable[[contextlib.ExitStack], RayEndpoint]) -> Callable[[], None]:
+        """Connect unless this process is connected; return what to call at the end.
+
+        Parameters
+        ----------
+        find
+            Finds the Ray; what must be undone after the last has left goes on the stack.
+        """
         with self._lock:
-            if self._users == 0:
-                if ray.is_initialized():
-                    return lambda: None  # the user's own: theirs to end
-                connect_ray(find())
+            if not ray.is_initialized():
+                with contextlib.ExitStack() as place:
+                    connect_ray(find(place))
+                    self._place.push(place.pop_all())
+            elif self._users == 0:
+                return lambda: None  # the user's own: theirs to end
             self._users += 1
         return self._leave
 
@@ -215,14 +225,21 @@ class _JoinedRay:
         with self._lock:
             self._users -= 1
             if self._users == 0:
-                ray.shutdown()
+                try:
+                    disconnect_ray()
+                finally:
+                    self._place.close()
 
 
 _joined = _JoinedRay()
 
 
-def _join_ray(local_ray: LocalRay) -> Callable[[], None]:
-    def find() -> RayEndpoint:
+def _join_ray(root: Path) -> Callable[[], None]:
+    def find(place: contextlib.ExitStack) -> RayEndpoint:
+        # A place of its own: clients of other directories may use this Ray for longer.
+        local_ray = LocalRay(root)
+        local_ray.enter()
+        place.callback(local_ray.leave)
         # The directory's own Ray first: that is where its shards run, if it is up.
         return local_ray.running() or _ray_of_this_machine() or local_ray.start_or_join()
 
@@ -235,7 +252,10 @@ def _ray_of_this_machine() -> RayEndpoint | None:
     if not address:
         base = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir()
         with contextlib.suppress(OSError):
-            address = (Path(base) / "ray" / "ray_current_cluster").read_text().strip()
+            current = Path(base) / "ray" / "ray_current_cluster"
+            # Another user's Ray would run our actors under that user's rights.
+            if current.stat().st_uid == os.getuid():
+                address = current.read_text().strip()
     if not address or "://" in address:
         return None
     endpoint = RayEndpoint(address)
@@ -245,12 +265,18 @@ def _ray_of_this_machine() -> RayEndpoint | None:
 def _join_named_ray(cluster: ClusterRecord) -> Callable[[], None]:
     address = cluster.settings.get("ray_address")
 
-    def find() -> RayEndpoint:
+    def find(_: contextlib.ExitStack) -> RayEndpoint:
         if not isinstance(address, str):
             raise DekerClientError(
                 f"cluster {cluster.id} names no Ray; start it with: deker-cluster start"
             )
-        return RayEndpoint(address)
+        endpoint = RayEndpoint(address)
+        if not endpoint.answers():  # Ray itself would try for a long time
+            raise DekerClientError(
+                f"no Ray answers at {address}, where cluster {cluster.id} runs; start Ray there, "
+                "then: deker-cluster start"
+            )
+        return endpoint
 
     leave = _joined.join(find)
     if not actor_exists(COORDINATOR, cluster.id):

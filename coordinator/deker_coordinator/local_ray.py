@@ -7,6 +7,7 @@ in :func:`connect_ray` only.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -22,9 +23,10 @@ from pathlib import Path
 import attrs
 
 from deker_cluster.errors import DekerClientError
+from deker_cluster.registry.keeper import SERVER_LOCK, open_lock, try_lock
 from deker_cluster.registry.kept import KeeperStartError, KeptProcess, Launch
 
-__all__ = ["LocalRay", "RayEndpoint", "connect_ray"]
+__all__ = ["LocalRay", "RayEndpoint", "connect_ray", "disconnect_ray"]
 
 _ENDPOINT = "ray.json"
 _START_DEADLINE_S = 60.0
@@ -57,20 +59,47 @@ def connect_ray(endpoint: RayEndpoint) -> None:
     DekerClientError
         It did not let us in.
     """
+    before = {name: os.environ.get(name) for name in _LOGIN}
     if endpoint.token is not None:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = endpoint.token
+        _log_in({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": endpoint.token})
     import ray
 
-    if endpoint.token is not None:
-        # Ray reads the mode once, when it is imported; the user may have done that long ago.
-        from ray._raylet import Config
-
-        Config.initialize("")
     try:
         ray.init(address=endpoint.address, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError) as error:
+        _log_in(before)
         raise DekerClientError(f"Ray at {endpoint.address} cannot be joined: {error}") from error
+    _connections[ray.get_runtime_context().gcs_address] = before
+
+
+def disconnect_ray() -> None:
+    """End what :func:`connect_ray` began, unless the user has ended it, or joined another Ray."""
+    import ray
+
+    if ray.is_initialized() and ray.get_runtime_context().gcs_address in _connections:
+        ray.shutdown()
+    if _connections and not ray.is_initialized():
+        _log_in(next(iter(_connections.values())))
+    _connections.clear()
+
+
+_LOGIN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
+
+# Address of the Ray that connect_ray has joined -> the environment's login before that.
+_connections: dict[str, dict[str, str | None]] = {}
+
+
+def _log_in(login: dict[str, str | None]) -> None:
+    for name, value in login.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    # Ray reads both once: the mode when it is imported, the token of the first Ray it joins.
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 class LocalRay:
@@ -105,8 +134,17 @@ class LocalRay:
 
     def running(self) -> RayEndpoint | None:
         """Return the Ray that runs for this directory, None if none does."""
+        if not self._is_kept():
+            return None  # the port of a Ray that was killed may be another program's by now
         endpoint = self._read()
         return endpoint if endpoint is not None and endpoint.answers() else None
+
+    def _is_kept(self) -> bool:
+        descriptor = open_lock(str(self._directory), SERVER_LOCK)
+        try:
+            return not try_lock(descriptor, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
 
     def start_or_join(self) -> RayEndpoint:
         """Return the directory's Ray, started if it does not run.
@@ -135,18 +173,18 @@ class LocalRay:
 
     def _prepare(self) -> Launch:
         # Nothing runs now: what an earlier one left can go.
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             stale = json.loads((self._directory / _ENDPOINT).read_bytes())
             _remove_session(Path(stale["temporary"]))
-            (self._directory / _ENDPOINT).unlink()
+        (self._directory / _ENDPOINT).unlink(missing_ok=True)
         return Launch((sys.executable, "-m", "deker_coordinator.local_ray", str(self._directory)))
 
     def _read(self) -> RayEndpoint | None:
         try:
             stored = json.loads((self._directory / _ENDPOINT).read_bytes())
-        except FileNotFoundError:
-            return None
-        return RayEndpoint(stored["address"], stored["token"])
+            return RayEndpoint(stored["address"], stored["token"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None  # not there, or torn by a power cut: a start writes it anew
 
 
 _SESSION_PREFIX = "deker-ray-"

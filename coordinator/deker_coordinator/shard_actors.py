@@ -47,14 +47,15 @@ def start_shard(spec: ShardSpec, placement: dict[str, Any]) -> None:
     ).remote(spec)
 
 
-def start_coordinator(spec: CoordinatorSpec) -> None:
-    """Start the coordinator's actor unless it is there."""
+def start_coordinator(spec: CoordinatorSpec, placement: dict[str, Any] | None = None) -> None:
+    """Start the coordinator's actor unless it is there; see :func:`start_shard`."""
     actor: Any = CoordinatorActor  # Ray's decorator adds `options`
     actor.options(
         name=COORDINATOR,
         namespace=actor_namespace(spec.cluster_id),
         lifetime="detached",
         get_if_exists=True,
+        **(placement or {}),
     ).remote(spec)
 
 

@@ -233,7 +233,12 @@ class EmbeddedRegistry:
             self._write(
                 ENDPOINT_FILE,
                 json.dumps(
-                    {"socket": socket_path, "password": password, "host": socket.gethostname()}
+                    {
+                        "socket": socket_path,
+                        "password": password,
+                        "host": socket.gethostname(),
+                        "directory": self._identity(),
+                    }
                 ),
             )
         except BaseException:
@@ -258,11 +263,18 @@ class EmbeddedRegistry:
         try:
             fields = json.loads(text)
             endpoint = _Endpoint(fields["socket"], fields["password"], fields["host"])
+            if fields["directory"] != self._identity():
+                return None  # the directory was copied: that server is the original's
         except (ValueError, KeyError, TypeError):
             return None  # torn by a power loss: as good as missing, a start writes it anew
         if not all(isinstance(value, str) and value for value in attrs.astuple(endpoint)):
             return None
         return endpoint
+
+    def _identity(self) -> str:
+        """Return what tells this directory from a copy of it, also after it was renamed."""
+        found = self._directory.stat()
+        return f"{found.st_dev}:{found.st_ino}"
 
     def _unavailable(self, trouble: str) -> RegistryUnavailableError:
         log = self._directory / SERVER_LOG

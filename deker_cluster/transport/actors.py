@@ -5,6 +5,7 @@ Importing this module imports Ray.
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from deker_cluster.errors import ShardUnavailableError
+from deker_cluster.errors import DekerClientError, ShardUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,12 @@ def call_actor(name: str, namespace: str, method: str, *args: object, deadline_s
     pause_s = _FIRST_PAUSE_S
     while True:
         left_s = give_up - time.monotonic()
+        if not ray.is_initialized():
+            # Asked for an actor, Ray would now start a new cluster of its own.
+            raise DekerClientError(
+                f"{name} cannot be called: this process was disconnected from Ray "
+                "(ray.shutdown()); open a new Client"
+            )
         try:
             actor = ray.get_actor(name, namespace=namespace)
             return ray.get(getattr(actor, method).remote(*args), timeout=max(left_s, 0.001))
@@ -76,8 +83,14 @@ class ActorShard:
     name: str
     namespace: str
     deadline_s: float
+    _pid: int = attrs.field(factory=os.getpid, init=False, repr=False)
 
     def _call(self, method: str, *args: object) -> Any:
+        if self._pid != os.getpid():
+            raise DekerClientError(
+                f"{self.name} cannot be called from a forked process: Ray does not work there; "
+                'use multiprocessing.get_context("spawn"), Ray tasks, or file://'
+            )
         return call_actor(self.name, self.namespace, method, *args, deadline_s=self.deadline_s)
 
     def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import time
 from contextlib import closing
 from pathlib import Path
@@ -86,3 +87,35 @@ def test_a_platform_without_a_server(root: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(RegistryUnavailableError, match=r"linux-pdp11: .* open deker://"):
         EmbeddedRegistry(root).start_or_join()
     assert not (root / "registry" / "server.json").exists()
+
+
+def test_a_copy_of_a_live_directory_has_a_server_of_its_own(root: Path, tmp_path: Path) -> None:
+    original = EmbeddedRegistry(root)
+    original.start_or_join()
+    with closing(original.connect()) as client:
+        client.set("key", "original")
+    copied_root = tmp_path / "copy"
+    shutil.copytree(root, copied_root)
+    copied = EmbeddedRegistry(copied_root)
+    copied.start_or_join()
+    with closing(copied.connect()) as client:
+        assert client.get("key") == b"original", "what was acknowledged is in the copy too"
+        client.set("key", "copy")
+    with closing(original.connect()) as client:
+        assert client.get("key") == b"original"
+    leave_and_wait(copied, copied_root)
+    leave_and_wait(original, root)
+
+
+def test_a_renamed_directory_keeps_its_content(root: Path, tmp_path: Path) -> None:
+    registry = EmbeddedRegistry(root)
+    registry.start_or_join()
+    with closing(registry.connect()) as client:
+        client.set("key", "kept")
+    leave_and_wait(registry, root)
+    moved_root = root.rename(tmp_path / "moved")
+    moved = EmbeddedRegistry(moved_root)
+    moved.start_or_join()
+    with closing(moved.connect()) as client:
+        assert client.get("key") == b"kept"
+    leave_and_wait(moved, moved_root)

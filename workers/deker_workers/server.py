@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from deker_cluster.errors import DekerBaseApplicationError, ShardUnavailableError
+from deker_cluster.errors import (
+    DataDirectoryError,
+    DekerBaseApplicationError,
+    ShardUnavailableError,
+)
 from deker_cluster.registry.opening import observe_registry
 from deker_cluster.tilefile.cache import TileCache
 from deker_workers.service import ShardService
@@ -26,6 +30,7 @@ __all__ = ["ShardServer", "ShardSpec"]
 logger = logging.getLogger(__name__)
 
 _RETRY_PAUSE_S = 0.5
+_CHECK_EVERY_S = 0.1
 _PATIENCE_S = 15.0
 """How long a call waits for a shard that is still opening."""
 
@@ -76,10 +81,18 @@ class ShardServer:
         spec = self._spec
         while True:
             try:
-                service = ShardService.open(spec.root, spec.cluster_id, self._tiles)
+                registry = observe_registry(spec.address)
+                known = (
+                    record.uuid
+                    for record in registry.shard_map().shards
+                    if record.info.get("actor") == spec.actor
+                )
+                # A shard that was here before is never made anew: its disk may not be mounted.
+                service = ShardService.open(
+                    spec.root, spec.cluster_id, self._tiles, next(known, None)
+                )
                 if self._claim is None:
                     self._claim = service.directory.lock()
-                registry = observe_registry(spec.address)
                 record = registry.register_shard(
                     service.directory.shard_id,
                     {
@@ -101,14 +114,18 @@ class ShardServer:
                 return
 
     def _ready(self) -> ShardService:
-        if not self._opened.wait(_PATIENCE_S) or self._service is None:
+        give_up = time.monotonic() + _PATIENCE_S
+        while (service := self._service) is None:
+            self._opened.wait(_CHECK_EVERY_S)
             trouble = self._trouble
-            if isinstance(trouble, DekerBaseApplicationError) and not trouble.retryable:
-                raise trouble
-            raise ShardUnavailableError(
-                f"shard {self._spec.actor} has not been able to open {self._spec.root}: {trouble}"
-            )
-        return self._service
+            if isinstance(trouble, DataDirectoryError):
+                raise trouble  # waiting does not mend it
+            if time.monotonic() >= give_up:
+                raise ShardUnavailableError(
+                    f"shard {self._spec.actor} has not been able to open {self._spec.root}: "
+                    f"{trouble}"
+                )
+        return service
 
     def ready(self) -> int:
         """Wait until the shard is open and registered, and return its number."""

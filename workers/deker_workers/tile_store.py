@@ -20,7 +20,7 @@ from deker_cluster.transport.messages import (
 from deker_workers.atomic_write import TEMPORARY_PREFIX, final_name, write_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["TileStore"]
@@ -84,11 +84,15 @@ class TileStore:
                 if located is not None:
                     end += int(located[1].ranges[:, 1].sum())
             payload = np.empty(end, np.uint8)
-            for file, tile in filter(None, found):
+            for request, located in zip(requests, found, strict=True):
+                if located is None:
+                    continue
+                file, tile = located
                 at = tile.begin
-                for offset, size in tile.ranges.tolist():
-                    file.read(offset, payload[at : at + size].data)
-                    at += size
+                with self._named(request.key):
+                    for offset, size in tile.ranges.tolist():
+                        file.read(offset, payload[at : at + size].data)
+                        at += size
         return FetchReply(tuple(located and located[1] for located in found), payload)
 
     def _locate(
@@ -96,16 +100,22 @@ class TileStore:
     ) -> tuple[TileFile, FetchedTile] | None:
         key = request.key
         try:
-            file = pinned.enter_context(self._tiles.pinned(str(self.path(key))))
+            with self._named(key):
+                file = pinned.enter_context(self._tiles.pinned(str(self.path(key))))
         except FileNotFoundError:
             return None
+        ranges = stored_ranges(file.index, request.region)
+        index = None if request.known_index else file.index.packed
+        return file, FetchedTile(index, ranges, begin)
+
+    @contextlib.contextmanager
+    def _named(self, key: TileKey) -> Iterator[None]:
+        try:
+            yield
         except DekerIntegrityError as error:
             raise DekerIntegrityError(
                 error.what, key.array_id, key.ordinal, str(self._root)
             ) from error
-        ranges = stored_ranges(file.index, request.region)
-        index = None if request.known_index else file.index.packed
-        return file, FetchedTile(index, ranges, begin)
 
 
 def _remove_temporaries(path: Path) -> None:
