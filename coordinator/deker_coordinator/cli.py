@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
+URI_VARIABLE = "DEKER_CLUSTER_URI"
+"""Where the address may stand instead: a command line shows its password to the whole machine."""
+
+
 class _Group(click.Group):
     """Shows our own errors as one line, without a traceback."""
 
@@ -40,7 +44,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("uri")
+@click.argument("uri", envvar=URI_VARIABLE)
 @click.option(
     "--data-dir",
     required=True,
@@ -69,7 +73,7 @@ def start(uri: str, data_dir: Path, shards_per_node: int, ray_address: str) -> N
 
 
 @main.command()
-@click.argument("uri")
+@click.argument("uri", envvar=URI_VARIABLE)
 def status(uri: str) -> None:
     """Show the shards of a storage, and how durable its registry is."""
     address = parse_uri(uri)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from deker_cluster import Client
 
 
-def run(*words: str) -> tuple[int, str]:
-    done = CliRunner().invoke(main, words)
+def run(*words: str, **variables: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, words, env=variables)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.output
 
@@ -24,6 +24,7 @@ def test_status_shows_shards_and_durability(client: Client) -> None:
     assert code == 0
     assert "appendfsync always" in text
     assert "shards/s0" in text
+    assert run("status", DEKER_CLUSTER_URI=f"file://{client.root_path}") == (code, text)
 
 
 @pytest.mark.parametrize("command", ["start", "status"])
