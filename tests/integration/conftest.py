@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deker_cluster import Client, DimensionSchema, VArray, VArraySchema
+from tests.integration.embedded import runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,25 +84,13 @@ def start() -> Iterator[Callable[..., Script]]:
             pass
 
 
-def server_runs(root: Path) -> bool:
-    lock = root / "registry" / "server.lock"
-    if not lock.exists():
-        return False
-    with lock.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
-
-
 @pytest.fixture
 def stopped() -> Callable[[Path], None]:
     """Wait until keeper and server of a directory have ended."""
 
     def wait(root: Path) -> None:
         limit = time.monotonic() + 30
-        while server_runs(root):
+        while runs(root / "registry" / "server.lock"):
             assert time.monotonic() < limit, f"the registry of {root} goes on running"
             time.sleep(0.02)
 
