@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deker_cluster.registry.models import ClusterRecord, ShardRecord
     from deker_cluster.uri import Address
 
-__all__ = ["first_shard", "in_process_shard", "open_library", "shard_path"]
+__all__ = ["in_process_shard", "open_library", "shard_path"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def open_library(
         with exclusive(root, SETUP_DEADLINE_S):
             cluster = ensure_cluster(root, registry, {})
             if not registry.shard_map().shards:
-                _register(registry, cluster, root, first_shard())
+                _register(registry, cluster, root, shard_path(0))
         tiles = TileCache()
         shards = ShardTable(
             registry,
@@ -76,11 +76,6 @@ def open_library(
 def shard_path(number: int) -> str:
     """Return where a directory's shard lies in it, for a number from 0."""
     return f"shards/s{number}"
-
-
-def first_shard() -> str:
-    """Return the place of the shard that every directory has."""
-    return shard_path(0)
 
 
 def in_process_shard(record: ShardRecord, root: Path, cluster_id: str, tiles: TileCache) -> Shard:

@@ -171,14 +171,13 @@ def _read_remote(
         FetchRequest(
             TileKey(array.id, job.projection.ordinal, job.entry.version),
             job.projection.source,
-            known_index=False,
         )
         for job in jobs
     ]
     reply = shard.handle.fetch(requests)
     payload = memoryview(reply.payload)
     for job, request, tile in zip(jobs, requests, reply.tiles, strict=True):
-        if tile is None or tile.index is None:
+        if tile is None:
             raise VersionGoneError(request.key, shard.name)
         with tile_errors(request.key, shard.name):
             index = TileIndex.parse(tile.index)

@@ -128,14 +128,13 @@ def stored_tiles(session: Session, wanted: Sequence[WantedTile]) -> Iterator[dic
 
 def _fetch_whole(shard: Shard, tiles: Sequence[WantedTile]) -> dict[int, StoredTile]:
     requests = [
-        FetchRequest(tile.key, tuple(slice(0, cells, 1) for cells in tile.shape), known_index=False)
-        for tile in tiles
+        FetchRequest(tile.key, tuple(slice(0, cells, 1) for cells in tile.shape)) for tile in tiles
     ]
     reply = shard.handle.fetch(requests)
     payload = memoryview(reply.payload)
     found: dict[int, StoredTile] = {}
     for tile, fetched in zip(tiles, reply.tiles, strict=True):
-        if fetched is None or fetched.index is None:
+        if fetched is None:
             raise VersionGoneError(tile.key, shard.name)
         with tile_errors(tile.key, shard.name):
             index = TileIndex.parse(fetched.index)

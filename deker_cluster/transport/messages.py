@@ -58,16 +58,14 @@ class FetchRequest:
 
     key: TileKey
     region: Region
-    known_index: bool
-    """The asker has the tile's index already; it need not travel again."""
 
 
 @attrs.frozen(eq=False)
 class FetchedTile:
     """Stored bytes of one tile. They lie one range after another in the payload."""
 
-    index: bytes | None
-    """The tile's index, unless the asker has it."""
+    index: bytes
+    """The tile's index: what the asker checks the bytes against."""
     ranges: npt.NDArray[np.int64]
     """Offset in the tile file and size of each range, bytes, shape (n, 2)."""
     begin: int

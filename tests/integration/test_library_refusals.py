@@ -11,6 +11,7 @@ import pytest
 
 from deker_cluster import (
     ArraySchema,
+    AttributeSchema,
     Client,
     DimensionSchema,
     HDF5CompressionOpts,
@@ -25,6 +26,7 @@ from deker_cluster.errors import (
     DekerBaseApplicationError,
     DekerClientError,
     DekerIndexError,
+    DekerMemoryError,
     DekerURIError,
     DekerValidationError,
     RegistryUnavailableError,
@@ -191,3 +193,30 @@ def test_data_that_does_not_fit(
     cells = grid[:].read()
     assert cells[0, 0] == 7
     assert (cells.ravel()[1:] == -1).all()
+
+
+def test_a_read_that_no_memory_can_hold(client: Client) -> None:
+    sides = [DimensionSchema(name, 2**20) for name in ("z", "y")] + [DimensionSchema("x", 2**12)]
+    schema = VArraySchema(dtype="uint8", dimensions=sides, arrays_shape=(1, 2**10, 2**12))
+    array = client.create_collection("huge", schema).create()
+    with pytest.raises(DekerMemoryError, match=array.id):
+        array[:].read()
+    array[5, 5, 5].update(3)
+    assert array[5, 5, 4:6].read().tolist() == [0, 3]
+
+
+def test_attributes_that_no_tile_file_can_hold(client: Client) -> None:
+    schema = ArraySchema(
+        dtype="uint8",
+        dimensions=[DimensionSchema("x", 2)],
+        attributes=[AttributeSchema("note", str, primary=False)],
+    )
+    collection = client.create_collection("notes", schema)
+    with pytest.raises(DekerValidationError, match="attributes"):
+        collection.create(custom_attributes={"note": "n" * 50_000})
+    assert len(collection) == 0
+    array = collection.create(custom_attributes={"note": "n" * 40_000})
+    array[:].update([1, 2])
+    with pytest.raises(DekerValidationError, match="attributes"):
+        array.update_custom_attributes({"note": "n" * 50_000})
+    assert array.read_meta()["custom_attributes"]["note"] == "n" * 40_000

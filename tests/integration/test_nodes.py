@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import secrets
@@ -15,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import ray
+import redis
 from ray.cluster_utils import Cluster
 
 from deker_cluster import (
@@ -27,8 +29,10 @@ from deker_cluster import (
     VArraySchema,
 )
 from deker_cluster.core.manifest import TileEntry
-from deker_cluster.errors import ClusterNotFoundError, RegistryRefusedError
+from deker_cluster.errors import ClusterNotFoundError, DekerClientError, RegistryRefusedError
+from deker_cluster.registry.keys import cluster_key
 from deker_cluster.transport.actors import actor_namespace
+from deker_cluster.warnings import DekerWarning
 from deker_coordinator.actor import COORDINATOR
 from tests.contract.servers import KINDS, Server, find_server
 from tests.integration.embedded import await_end
@@ -273,5 +277,14 @@ def test_a_cluster_by_its_registry(
     shown = command("status", uri)
     assert "appendfsync always" in shown.stdout
     assert "shard-n2-s0" in shown.stdout
+
+    with contextlib.closing(redis.Redis(port=port, password=password)) as server:
+        server.config_set("appendfsync", "everysec")
+        with pytest.warns(DekerWarning, match="appendfsync everysec"):
+            Client(uri).close()
+        server.config_set("appendfsync", "always")
+        server.hset(cluster_key("prod"), "format", 99)
+        with pytest.raises(DekerClientError, match="install a newer"):
+            Client(uri)
     for name in [COORDINATOR, *(f"shard-{node}-s0" for node in NODES)]:
         ray.kill(ray.get_actor(name, namespace=namespace), no_restart=True)

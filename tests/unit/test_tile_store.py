@@ -52,27 +52,23 @@ def test_what_was_staged_is_fetched(store: TileStore) -> None:
     missing = TileKey(ARRAY, 1, 7)
     reply = store.fetch(
         [
-            FetchRequest(keys[1], part, known_index=False),
-            FetchRequest(missing, part, known_index=False),
-            FetchRequest(keys[0], WHOLE, known_index=True),
+            FetchRequest(keys[1], part),
+            FetchRequest(missing, part),
+            FetchRequest(keys[0], WHOLE),
         ]
     )
     first, second, third = reply.tiles
     assert second is None
     assert first is not None
     assert third is not None
-    assert third.index is None, "the asker has it already"
     payload = memoryview(reply.payload)
-    assert first.index is not None
     index = TileIndex.parse(first.index)
     out = np.empty((2, 4), "int32")
     read_region(index, fetched_ranges(first, payload), part, out, verify=True, executor=None)
     assert (out == CELLS[1:4:2, 2:6] * 2).all()
     whole = np.empty((4, 6), "int32")
-    with TileCache().pinned(str(store.path(keys[0]))) as file:
-        read_region(
-            file.index, fetched_ranges(third, payload), WHOLE, whole, verify=True, executor=None
-        )
+    index = TileIndex.parse(third.index)
+    read_region(index, fetched_ranges(third, payload), WHOLE, whole, verify=True, executor=None)
     assert (whole == CELLS).all()
 
 
@@ -86,10 +82,10 @@ def test_staging_again_is_no_error(store: TileStore, tmp_path: Path) -> None:
 def test_a_discarded_version_leaves_no_folder(store: TileStore, tmp_path: Path) -> None:
     old, new = TileKey(ARRAY, 3, 1), TileKey(ARRAY, 3, 2)
     store.stage([blob(old, CELLS), blob(new, CELLS)])
-    store.fetch([FetchRequest(old, WHOLE, known_index=True)])
+    store.fetch([FetchRequest(old, WHOLE)])
     store.discard([old, TileKey(ARRAY, 4, 1)])
     assert files(tmp_path) == {"3-2.h5"}
-    assert store.fetch([FetchRequest(old, WHOLE, known_index=True)]).tiles == (None,)
+    assert store.fetch([FetchRequest(old, WHOLE)]).tiles == (None,)
     store.discard([new])
     store.discard([new])
     assert not store.path(new).parent.exists()
@@ -128,7 +124,7 @@ def test_a_damaged_index_names_the_tile(store: TileStore) -> None:
     store.stage([blob(key, CELLS)])
     store.path(key).write_bytes(b"\0" * 4096)
     with pytest.raises(DekerIntegrityError) as caught:
-        store.fetch([FetchRequest(key, WHOLE, known_index=False)])
+        store.fetch([FetchRequest(key, WHOLE)])
     assert (caught.value.array, caught.value.tile) == (ARRAY, 3)
 
 
@@ -155,7 +151,7 @@ def test_ids_that_would_lead_out_of_the_shard(store: TileStore, tmp_path: Path, 
         lambda: store.stage([blob(TileKey(bad, 0, 1), CELLS)]),
         lambda: store.discard([TileKey(bad, 0, 1)]),
         lambda: store.discard_array(bad, 1),
-        lambda: store.fetch([FetchRequest(TileKey(bad, 0, 1), WHOLE, known_index=False)]),
+        lambda: store.fetch([FetchRequest(TileKey(bad, 0, 1), WHOLE)]),
     ):
         with pytest.raises(DekerValidationError, match="array id"):
             use()

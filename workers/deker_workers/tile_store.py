@@ -105,8 +105,7 @@ class TileStore:
         except FileNotFoundError:
             return None
         ranges = stored_ranges(file.index, request.region)
-        index = None if request.known_index else file.index.packed
-        return file, FetchedTile(index, ranges, begin)
+        return file, FetchedTile(file.index.packed, ranges, begin)
 
     @contextlib.contextmanager
     def _named(self, key: TileKey) -> Iterator[None]:
