@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deker_cluster import Client, DimensionSchema, VArray, VArraySchema
-from tests.integration.embedded import runs
+from tests.integration.embedded import await_end, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,11 +98,11 @@ def stopped() -> Callable[[Path], None]:
 
 
 @pytest.fixture
-def root(tmp_path: Path, stopped: Callable[[Path], None]) -> Iterator[Path]:
+def root(tmp_path: Path) -> Iterator[Path]:
     """A directory for a storage; its services must have ended after the test."""
     path = tmp_path / "data"
     yield path
-    stopped(path)
+    await_end(path)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from deker_cluster import Client
 from tests.integration.embedded import await_end, await_line, finish, services
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.integration.conftest import Script
@@ -40,13 +40,6 @@ def grid(client):
         collection.create({"name": "shared"})
     return collection.filter({"name": "shared"}).first()
 """
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "data"
-    yield path
-    await_end(path)
 
 
 def test_two_scripts_on_one_fresh_path_share_it_and_leave_nothing(

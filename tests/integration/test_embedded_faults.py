@@ -14,7 +14,7 @@ from deker_cluster.core.ids import new_id
 from tests.integration.embedded import await_end, await_line, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.integration.conftest import Script
@@ -31,13 +31,6 @@ def grid(client):
     collection = client.get_collection("grids") or client.create_collection("grids", schema)
     return next(iter(collection), None) or collection.create()
 """
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "data"
-    yield path
-    await_end(path)
 
 
 @pytest.fixture
