@@ -1,6 +1,6 @@
 """Split what a user asked for into what each tile has to give. Pure (no I/O).
 
-A selection is a product of axis ranges and a grid is a product of axis cuts, so the plan is a
+A selection is a product of axis choices and a grid is a product of axis cuts, so the plan is a
 product too: each axis is cut on its own, and the tiles are all the combinations. What a plan
 costs up front therefore grows with the sum of the touched rows and columns, not with their
 product.
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import attrs
 import numpy as np
 
+from deker_cluster.core.regions import Cells, Region, split_points, take_in_order
+from deker_cluster.core.selection import AxisPoints
 from deker_cluster.errors import DekerIndexError, DekerValidationError
 
 if TYPE_CHECKING:
@@ -36,8 +38,8 @@ class Projection(NamedTuple):
 
     ordinal: int
     """C-order number of the tile in the grid."""
-    source: tuple[slice, ...]
-    """Cells of the tile, in its own coordinates; steps are positive."""
+    source: Region
+    """Cells of the tile, in its own coordinates: slices wherever the cells are equidistant."""
     target: tuple[slice, ...]
     """The same cells in an ascending result of the plan's ``full_shape``; steps are 1."""
     whole: bool
@@ -49,7 +51,7 @@ class _AxisCut(NamedTuple):
 
     offsets: list[int]
     """What the row adds to the ordinal."""
-    sources: list[slice]
+    sources: list[Cells]
     targets: list[slice]
     whole: list[bool]
 
@@ -66,9 +68,13 @@ class Plan:
     """
 
     full_shape: tuple[int, ...]
-    """Cells of the result on each dimension; dimensions picked by one position count 1."""
+    """Cells to read on each dimension, each cell once; dropped dimensions count 1."""
+    asked_shape: tuple[int, ...]
+    """The same, but cells that were named several times count each time."""
     flips: tuple[int, ...]
     """Axes that the user wants in descending order."""
+    _unordered: tuple[tuple[int, NDArray[np.int64], AxisPoints], ...] = attrs.field(repr=False)
+    """Axes whose cells were named in no order or several times: axis, order, positions."""
     _cuts: tuple[_AxisCut, ...] = attrs.field(repr=False)
 
     @cached_property
@@ -130,16 +136,15 @@ class Plan:
     ) -> np.ndarray[Any, np.dtype[_ScalarT]]:
         """Return a view of ``out`` whose cells ascend on every axis.
 
-        ``out`` is in the user's order; what is written into the view at a projection's target
-        lands where the user expects it, and what is read there is the tile's data. No copy.
+        What is written into the view at a projection's target lands in ``out`` where
+        :meth:`restored` expects it. No copy.
 
         Raises
         ------
         DekerIndexError
             ``out`` is not of ``full_shape``.
         """
-        if out.shape != self.full_shape:
-            raise DekerIndexError(f"array of shape {out.shape} where {self.full_shape} is needed")
+        _check_shape(out, self.full_shape)
         if not self.flips:
             return out
         return out[
@@ -148,6 +153,49 @@ class Plan:
                 for axis in range(len(self.full_shape))
             )
         ]
+
+    def restored(
+        self, out: np.ndarray[Any, np.dtype[_ScalarT]]
+    ) -> np.ndarray[Any, np.dtype[_ScalarT]]:
+        """Return cells that were read into :meth:`ascending_view` in the user's order.
+
+        ``out`` itself where slices were asked for, or positions in ascending order; otherwise one
+        new, C-contiguous array of ``asked_shape``.
+
+        Raises
+        ------
+        DekerIndexError
+            ``out`` is not of ``full_shape``.
+        """
+        _check_shape(out, self.full_shape)
+        if not self._unordered:
+            return out
+        return take_in_order(out, [(axis, order) for axis, order, _ in self._unordered])
+
+    def ascending_values(
+        self, values: np.ndarray[Any, np.dtype[_ScalarT]]
+    ) -> np.ndarray[Any, np.dtype[_ScalarT]]:
+        """Return new cells, given in the user's order, so that they ascend on every axis.
+
+        A view wherever no axis has positions in no order.
+
+        Raises
+        ------
+        DekerIndexError
+            ``values`` are not of ``asked_shape``, or a cell was named more than once.
+        """
+        _check_shape(values, self.asked_shape)
+        for axis, _, points in self._unordered:
+            order = points.backwards()
+            # One value for all cells of the axis, as a scalar is broadcast, is in any order.
+            if order is not None and values.strides[axis] != 0:
+                values = np.take(values, order, axis)
+        return self.ascending_view(values)
+
+
+def _check_shape(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise DekerIndexError(f"array of shape {array.shape} where {shape} is needed")
 
 
 def plan(grid: TileGrid, selection: Selection) -> Plan:
@@ -158,7 +206,7 @@ def plan(grid: TileGrid, selection: Selection) -> Plan:
     grid
         The tiles of the array.
     selection
-        Cells of the array, one range for each axis; ranges may be empty.
+        Cells of the array, one choice for each axis; it may be empty.
 
     Raises
     ------
@@ -171,13 +219,41 @@ def plan(grid: TileGrid, selection: Selection) -> Plan:
         )
     cuts = []
     flips = []
+    unordered = []
+    asked_shape = full_shape = selection.full_shape
     for axis, chosen in enumerate(selection.axes):
+        if isinstance(chosen, AxisPoints):
+            cells_once = chosen.ascending
+            cuts.append(_cut_points(grid, axis, cells_once))
+            if chosen.order is not None:
+                unordered.append((axis, chosen.order, chosen))
+                full_shape = (*full_shape[:axis], len(cells_once), *full_shape[axis + 1 :])
+            continue
         cells = chosen
         if chosen.step < 0:
             flips.append(axis)
             cells = chosen.ascending()
         cuts.append(_cut_axis(grid, axis, cells))
-    return Plan(selection.full_shape, tuple(flips), tuple(cuts))
+    return Plan(full_shape, asked_shape, tuple(flips), tuple(unordered), tuple(cuts))
+
+
+def _cut_points(grid: TileGrid, axis: int, points: NDArray[np.int64]) -> _AxisCut:
+    """Cut ascending, unique cells of one axis at the tile borders."""
+    size, tile, stride = grid.shape[axis], grid.tile_shape[axis], grid.strides[axis]
+    if len(points) == 0:
+        return _NOTHING
+    if points[0] < 0 or points[-1] >= size:
+        raise DekerIndexError(
+            f"positions from {points[0]} to {points[-1]} leave axis {axis} of {size} cells"
+        )
+    cut = split_points(points, tile)
+    begins, ends = cut.begins.tolist(), (cut.begins + cut.counts).tolist()
+    return _AxisCut(
+        (cut.rows * stride).tolist(),
+        cut.cells,
+        list(map(slice, begins, ends, [1] * len(begins))),
+        (cut.counts == np.minimum(tile, size - cut.rows * tile)).tolist(),
+    )
 
 
 def _cut_axis(grid: TileGrid, axis: int, cells: AxisRange) -> _AxisCut:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from deker_cluster.tilefile.reader import read_region
 from deker_cluster.transport.messages import FetchRequest, TileKey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from deker_cluster.core.selection import Selection
     from deker_cluster.dataplane.session import Session
@@ -63,13 +64,8 @@ def read(session: Session, array: TiledArray, selection: Selection) -> npt.NDArr
         A shard did not answer in time.
     """
     tiles = plan(array.grid, selection)
-    try:
+    with _memory_errors(array, tiles):
         out: npt.NDArray[Any] = np.empty(tiles.full_shape, array.dtype)
-    except MemoryError as error:
-        raise DekerMemoryError(
-            f"no memory for a result of shape {tiles.full_shape} ({array.dtype}) of array "
-            f"{array.id}; read it in parts"
-        ) from error
     view = tiles.ascending_view(out)
     missing: TileKey | None = None
     for _ in range(_ATTEMPTS):
@@ -86,12 +82,24 @@ def read(session: Session, array: TiledArray, selection: Selection) -> npt.NDArr
             missing = gone.key
             session.shards.refresh()
         else:
-            return out.reshape(selection.shape)
+            with _memory_errors(array, tiles):
+                return tiles.restored(out).reshape(selection.shape)
     raise DekerIntegrityError(
         f"tiles were replaced and swept {_ATTEMPTS} times during one read; is the garbage grace "
         "time of the cluster too short?",
         array.id,
     )
+
+
+@contextlib.contextmanager
+def _memory_errors(array: TiledArray, tiles: Plan) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise DekerMemoryError(
+            f"no memory for a result of shape {tiles.asked_shape} ({array.dtype}) of array "
+            f"{array.id}; read it in parts"
+        ) from error
 
 
 def read_into(

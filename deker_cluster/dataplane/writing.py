@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.core.planning import Plan, Projection, plan, split_by_bytes
+from deker_cluster.core.regions import put_cells, region_shape
 from deker_cluster.dataplane.stored_tile import (
     StoredTile,
     VersionGoneError,
@@ -66,6 +67,8 @@ def write(
 
     Raises
     ------
+    DekerIndexError
+        The selection names a cell more than once; nothing was changed.
     DekerLockError
         Another writer held one of the tiles for the whole ``write_lock_timeout``.
     CommitConflictError
@@ -76,7 +79,7 @@ def write(
         Nothing was changed.
     """
     tiles = plan(array.grid, selection)
-    return _commit(session, array, tiles, tiles.ascending_view(values))
+    return _commit(session, array, tiles, tiles.ascending_values(values))
 
 
 def clear(session: Session, array: TiledArray, selection: Selection) -> int:
@@ -220,7 +223,7 @@ def _new_version(
     shape = array.grid.tile_extent(projection.ordinal)
     meta = array.tile_meta(projection.ordinal, token, tiles)
     if view is None:
-        cells = tuple(len(range(cut.start, cut.stop, cut.step or 1)) for cut in projection.source)
+        cells = region_shape(projection.source)
         values: npt.NDArray[Any] = np.broadcast_to(np.asarray(array.fill, array.dtype), cells)
     else:
         values = view[projection.target]
@@ -237,14 +240,14 @@ def _new_version(
             )
     if not projection.whole:
         values, part = np.full(shape, array.fill, array.dtype), values
-        values[projection.source] = part
+        put_cells(values, projection.source, part)
     chunk_shape = array.options.resolve_chunks(array.grid.tile_shape, array.dtype)
     if chunk_shape is not None:  # the tiles at the upper edges may be smaller than a chunk
         chunk_shape = tuple(map(min, chunk_shape, shape))
     return encode_tile(
         values,
         chunk_shape=chunk_shape,
-        filters=array.options.filters(),
+        filters=array.options.filters_for(chunk_shape, array.dtype),
         meta=meta,
         fill_value=array.fill,
         executor=executor,

@@ -1,6 +1,7 @@
 """Which stored bytes a region of a tile needs, and where their cells go. Pure (no I/O).
 
-A region is one slice per axis, with positive step, inside the tile; bounds are never clamped.
+A region has one slice per axis, with positive step, or an ascending array of cells, each once. It
+lies inside the tile; bounds are never clamped. What is selected is the product of the axes.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from deker_cluster.core.regions import Cells, Region, split_points
 from deker_cluster.errors import DekerIndexError
 from deker_cluster.tilefile.index import BLOCK_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Axis",
-    "Region",
     "Span",
     "Visit",
     "iter_spans",
@@ -34,18 +35,21 @@ __all__ = [
     "stored_ranges",
 ]
 
-Region = tuple[slice, ...]
-
 _SPAN_BYTES: Final = 16 * BLOCK_BYTES
 """Contiguous data is read in spans of about this size."""
 
+_ONE: Final = (1, slice(0, 1))
+"""Extent and cells of an axis of which a span has one cell."""
+
 
 class Axis(NamedTuple):
-    """Cells ``start, start + step, ...`` of one axis."""
+    """Cells ``start, start + step, ...`` of one axis, or ``points``."""
 
     start: int
     cells: int
     step: int
+    points: npt.NDArray[np.int64] | None = None
+    """Ascending, each once. ``start`` is the first of them and ``step`` is 1."""
 
 
 class Visit(NamedTuple):
@@ -54,7 +58,7 @@ class Visit(NamedTuple):
     number: int
     local: Region
     """Cells of the chunk."""
-    target: Region
+    target: tuple[slice, ...]
     """The same cells in the result."""
     whole: bool
     """All cells of a chunk that the tile's edge does not clip."""
@@ -67,8 +71,12 @@ class Span(NamedTuple):
     """Byte of the data at which the first cell begins."""
     length: int
     """Bytes from the first to the end of the last cell."""
-    shape: tuple[int, ...]
-    target: Region
+    extent: tuple[int, ...]
+    """Cells on each axis, with those that lie between the points of an axis."""
+    picked: Region | None
+    """The selected cells of the extent; None: all."""
+    target: tuple[slice, ...]
+    """The selected cells in the result."""
 
 
 def resolve_region(region: Region, shape: tuple[int, ...]) -> tuple[Axis, ...]:
@@ -77,12 +85,16 @@ def resolve_region(region: Region, shape: tuple[int, ...]) -> tuple[Axis, ...]:
     Raises
     ------
     DekerIndexError
-        It has another rank than the tile, leaves it, or steps backwards.
+        It has another rank than the tile, leaves it, steps backwards, or has points that are not
+        whole numbers in ascending order.
     """
     if len(region) != len(shape):
         raise DekerIndexError(f"A region of rank {len(region)} in a tile of shape {shape}.")
     axes = []
     for axis, (part, size) in enumerate(zip(region, shape, strict=True)):
+        if not isinstance(part, slice):
+            axes.append(_points_axis(part, axis, shape))
+            continue
         start = 0 if part.start is None else part.start
         stop = size if part.stop is None else part.stop
         step = 1 if part.step is None else part.step
@@ -90,6 +102,20 @@ def resolve_region(region: Region, shape: tuple[int, ...]) -> tuple[Axis, ...]:
             raise DekerIndexError(f"{part} on axis {axis} does not lie in a tile of shape {shape}.")
         axes.append(Axis(int(start), max(0, -(-(stop - start) // step)), int(step)))
     return tuple(axes)
+
+
+def _points_axis(part: object, axis: int, shape: tuple[int, ...]) -> Axis:
+    # Regions come from other machines too.
+    if not isinstance(part, np.ndarray) or part.ndim != 1 or part.dtype.kind not in "iu":
+        raise DekerIndexError(f"Axis {axis} of a region has neither a slice nor a list of cells.")
+    if len(part) == 0:
+        return Axis(0, 0, 1)
+    if part[0] < 0 or part[-1] >= shape[axis] or not (part[1:] > part[:-1]).all():
+        raise DekerIndexError(
+            f"The cells {part[0]} to {part[-1]} on axis {axis} do not ascend, "
+            f"or leave a tile of shape {shape}."
+        )
+    return Axis(int(part[0]), len(part), 1, part.astype(np.int64, copy=False))
 
 
 def region_shape(axes: tuple[Axis, ...]) -> tuple[int, ...]:
@@ -110,7 +136,9 @@ def needed_chunks(index: TileIndex, region: Region) -> npt.NDArray[np.int64]:
         return np.flatnonzero(np.cumsum(change))
     numbers = np.zeros(1, np.int64)
     for axis, size, count in zip(axes, index.chunk_shape, index.grid, strict=True):
-        if axis.step <= size:
+        if axis.points is not None:
+            touched = np.unique(axis.points // size)
+        elif axis.step <= size:
             last = axis.start + (axis.cells - 1) * axis.step
             touched = np.arange(axis.start // size, last // size + 1)
         else:
@@ -141,13 +169,16 @@ def iter_visits(index: TileIndex, axes: tuple[Axis, ...]) -> Iterator[Visit]:
     """Yield the touched chunks of a chunked tile in C order."""
     if index.chunk_shape is None:
         raise DekerIndexError("A contiguous tile has no chunks.")
-    per_axis = []
+    per_axis: list[list[tuple[int, Cells, slice, bool]]] = []
     weight = len(index.checksums)
     for axis, size, length, count in zip(
         axes, index.chunk_shape, index.shape, index.grid, strict=True
     ):
         weight //= count
-        per_axis.append(list(_axis_parts(axis, size, length, weight)))
+        if axis.points is None:
+            per_axis.append(list(_axis_parts(axis, size, length, weight)))
+        else:
+            per_axis.append(list(_points_parts(axis.points, size, length, weight)))
     for parts in itertools.product(*per_axis):
         yield Visit(
             sum(part[0] for part in parts),
@@ -159,7 +190,7 @@ def iter_visits(index: TileIndex, axes: tuple[Axis, ...]) -> Iterator[Visit]:
 
 def _axis_parts(
     axis: Axis, size: int, length: int, weight: int
-) -> Iterator[tuple[int, slice, slice, bool]]:
+) -> Iterator[tuple[int, Cells, slice, bool]]:
     done = 0
     while done < axis.cells:
         at = axis.start + done * axis.step
@@ -175,6 +206,18 @@ def _axis_parts(
         done += count
 
 
+def _points_parts(
+    points: npt.NDArray[np.int64], size: int, length: int, weight: int
+) -> Iterator[tuple[int, Cells, slice, bool]]:
+    cut = split_points(points, size)
+    begins, counts = cut.begins.tolist(), cut.counts.tolist()
+    for chunk, begin, count, cells in zip(
+        cut.rows.tolist(), begins, counts, cut.cells, strict=True
+    ):
+        whole = count == size and (chunk + 1) * size <= length
+        yield chunk * weight, cells, slice(begin, begin + count), whole
+
+
 def byte_steps(index: TileIndex, axes: tuple[Axis, ...]) -> tuple[int, ...]:
     """Return the distance in bytes between selected neighbours on each axis."""
     return tuple(
@@ -187,41 +230,89 @@ def iter_spans(index: TileIndex, axes: tuple[Axis, ...]) -> Iterator[Span]:
     """Yield the reads that bring a region of contiguous data, in C order.
 
     Neighbouring rows share a read unless a whole checksum block lies between them: blocks are read
-    whole anyway. No read is much longer than a mebibyte, so that it is checked while it is in the
-    processor's cache, and several threads can share the work.
+    whole anyway. So do the points of an axis. No read is much longer than a mebibyte, so that it
+    is checked while it is in the processor's cache, and several threads can share the work.
     """
     shape = region_shape(axes)
     steps = byte_steps(index, axes)
     begin = sum(axis.start * step // axis.step for axis, step in zip(axes, steps, strict=True))
     length = index.dtype.itemsize
     depth = len(axes)
-    group = 1
+    starts: Sequence[int] = ()
     # From the last axis on: take in as many axes as one read can hold.
     while depth > 0:
-        step, count = steps[depth - 1], shape[depth - 1]
-        if count > 1 and step - length >= BLOCK_BYTES:
-            break
-        if length + (count - 1) * step > _SPAN_BYTES:
-            group = max(1, (_SPAN_BYTES - length) // step + 1)
-            whole_blocks = BLOCK_BYTES // math.gcd(step, BLOCK_BYTES)
-            if group > whole_blocks:
-                group -= group % whole_blocks
-            break
-        length += (count - 1) * step
+        points, step, count = axes[depth - 1].points, steps[depth - 1], shape[depth - 1]
+        if points is not None:
+            starts = _point_starts(points, step, length)
+            if len(starts) > 1:
+                break
+            length += int(points[-1] - points[0]) * step
+        else:
+            group = _row_group(step, count, length)
+            if group < count:
+                starts = range(0, count, group)
+                break
+            length += (count - 1) * step
         depth -= 1
+    listed = any(axis.points is not None for axis in axes)
+    inner = [_extent(axis, 0, axis.cells) for axis in axes[depth:]]
+    rest = tuple(slice(0, n) for n in shape[depth:])
     if depth == 0:
-        yield Span(begin, length, shape, tuple(slice(0, n) for n in shape))
+        picked = tuple(cells for _, cells in inner) if listed else None
+        yield Span(begin, length, tuple(n for n, _ in inner), picked, rest)
         return
     split = depth - 1
-    rest = tuple(slice(0, n) for n in shape[depth:])
-    for outer in itertools.product(*(range(n) for n in shape[:split])):
-        base = begin + sum(i * step for i, step in zip(outer, steps[:split], strict=True))
-        outer_target = tuple(slice(i, i + 1) for i in outer)
-        for i in range(0, shape[split], group):
-            n = min(group, shape[split] - i)
-            yield Span(
-                base + i * steps[split],
-                length + (n - 1) * steps[split],
-                (1,) * split + (n,) + shape[depth:],
-                (*outer_target, slice(i, i + n), *rest),
-            )
+    *outer_offsets, offsets = map(_offsets, axes[:depth], steps)
+    pieces = []
+    for i, stop in itertools.pairwise([*starts, shape[split]]):
+        parts = [_ONE] * split + [_extent(axes[split], i, stop), *inner]
+        extent = tuple(n for n, _ in parts)
+        picked = tuple(cells for _, cells in parts) if listed else None
+        first, last = int(offsets[i]), int(offsets[stop - 1])
+        pieces.append((first, length + last - first, extent, picked, (slice(i, stop), *rest)))
+    for outer in itertools.product(*map(enumerate, outer_offsets)):
+        base = begin + int(sum(offset for _, offset in outer))
+        outer_target = tuple(slice(i, i + 1) for i, _ in outer)
+        for first, n_bytes, extent, picked, target in pieces:
+            yield Span(base + first, n_bytes, extent, picked, (*outer_target, *target))
+
+
+def _row_group(step: int, count: int, length: int) -> int:
+    """Return how many rows, ``step`` bytes apart and ``length`` bytes long, share a read."""
+    if count > 1 and step - length >= BLOCK_BYTES:
+        return 1
+    if length + (count - 1) * step <= _SPAN_BYTES:
+        return count
+    group = max(1, (_SPAN_BYTES - length) // step + 1)
+    whole_blocks = BLOCK_BYTES // math.gcd(step, BLOCK_BYTES)
+    return group - group % whole_blocks if group > whole_blocks else group
+
+
+def _point_starts(points: npt.NDArray[np.int64], step: int, length: int) -> list[int]:
+    """Return the numbers of the points, ``length`` bytes long, at which a new read begins."""
+    at = points * step
+    gaps = np.flatnonzero(np.diff(at) - length >= BLOCK_BYTES) + 1
+    starts = []
+    for first, stop in itertools.pairwise([0, *gaps.tolist(), len(points)]):
+        i = first
+        while i < stop:
+            starts.append(i)
+            fit = int(np.searchsorted(at, at[i] + max(_SPAN_BYTES - length, 0), "right"))
+            i = min(fit, stop)
+    return starts
+
+
+def _offsets(axis: Axis, step: int) -> range | npt.NDArray[np.int64]:
+    """Return how many bytes each selected cell of an axis lies behind the first."""
+    if axis.points is None:
+        return range(0, axis.cells * step, step)
+    offsets: npt.NDArray[np.int64] = (axis.points - axis.points[0]) * step
+    return offsets
+
+
+def _extent(axis: Axis, first: int, stop: int) -> tuple[int, Cells]:
+    """Return how far some selected cells of an axis reach, and which cells they are in there."""
+    if axis.points is None:
+        return stop - first, slice(0, stop - first)
+    points = axis.points[first:stop]
+    return int(points[-1] - points[0]) + 1, points - points[0]

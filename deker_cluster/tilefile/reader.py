@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from deker_cluster.core.regions import Region, take_cells
 from deker_cluster.errors import DekerArrayTypeError, DekerIndexError, DekerIntegrityError
 from deker_cluster.tilefile.cache import TileCache
 from deker_cluster.tilefile.codecs import decode_into
 from deker_cluster.tilefile.geometry import (
     Axis,
-    Region,
     Span,
     Visit,
     byte_steps,
@@ -71,7 +71,7 @@ def read_region(
     source
         Gives at least the bytes of :func:`stored_ranges`.
     region
-        One slice per axis, positive steps, inside the tile.
+        One slice with a positive step, or an ascending array of cells, per axis, inside the tile.
     out
         Of the tile's dtype and the region's shape; any strides. On an error its content is
         undefined.
@@ -186,7 +186,7 @@ def decode_stored(index: TileIndex, stored: memoryview, visit: Visit, out: Array
     else:
         chunk = scratch("chunk", index.chunk_bytes).view(index.dtype).reshape(index.chunk_shape)
         decode_into(stored, mask, index.filters, chunk)
-    part[...] = chunk[visit.local]
+    part[...] = take_cells(chunk, visit.local)
 
 
 def _read_span(
@@ -210,9 +210,9 @@ def _read_span(
     if verify:
         _check_blocks(index, begin, stored)
     cells: Array = np.ndarray(
-        span.shape, index.dtype, stored, span.first - begin, byte_steps(index, axes)
+        span.extent, index.dtype, stored, span.first - begin, byte_steps(index, axes)
     )
-    part[...] = cells
+    part[...] = cells if span.picked is None else take_cells(cells, span.picked)
 
 
 def _read_dense(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from deker_cluster.core.regions import Region, put_cells
 from deker_cluster.errors import DekerArrayTypeError, DekerIndexError, DekerValidationError
 from deker_cluster.tilefile.geometry import (
-    Region,
     Visit,
     iter_visits,
     region_shape,
@@ -95,7 +95,9 @@ def encode_tile(
             else:
                 chunk = _chunk_memory(data.dtype, chunk_shape, reuse=bool(resolved))
                 if part.shape != chunk_shape:
-                    chunk[...] = np.frombuffer(fill, data.dtype)[0]
+                    # Nobody reads what is behind the edge. Not the fill value: it may be NaN, and
+                    # no lossy filter can encode that.
+                    chunk[...] = part[(0,) * part.ndim]
                 chunk[tuple(map(slice, part.shape))] = part
             chunks.put(number, chunk, resolved)
 
@@ -125,7 +127,7 @@ def patch_tile(
     source
         Gives all stored bytes of the base file.
     region
-        One slice per axis, positive steps.
+        One slice with a positive step, or an ascending array of cells, per axis.
     values
         New cells: of the region's shape and the tile's dtype.
 
@@ -148,7 +150,7 @@ def patch_tile(
         data = np.empty(base.shape, base.dtype)
         everything = tuple(slice(0, n) for n in base.shape)
         read_region(base, source, everything, data, executor=executor)
-        data[region] = values
+        put_cells(data, region, values)
         return contiguous_image(data, meta, fill)
     chunks = EncodedChunks(len(base.sizes))
     touched = [] if values.size == 0 else list(iter_visits(base, axes))
@@ -180,7 +182,7 @@ def _patch_chunk(
             check_stored(stored, base, visit.number)
         everything = tuple(map(slice, shape))
         decode_stored(base, stored, Visit(visit.number, everything, everything, True), chunk)
-    chunk[visit.local] = values[visit.target]
+    put_cells(chunk, visit.local, values[visit.target])
     chunks.put(visit.number, chunk, base.filters)
 
 

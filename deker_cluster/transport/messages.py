@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from deker_cluster.core.regions import Region
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,17 +22,22 @@ __all__ = [
     "FetchReply",
     "FetchRequest",
     "FetchedTile",
+    "Inventory",
+    "ListedFile",
+    "MISSING_FILE",
     "Region",
     "ShardHandle",
     "TileBlob",
+    "TileCheck",
     "TileKey",
 ]
 
-Region = tuple[slice, ...]
-"""Cells of one tile, one slice with a positive step per dimension."""
-
 Buffer = Any
 """Anything that offers the buffer protocol as contiguous bytes."""
+
+
+MISSING_FILE = "the tile's file is missing"
+"""What :meth:`ShardHandle.verify` says of a file that is not there."""
 
 
 @attrs.frozen
@@ -80,6 +87,41 @@ class FetchReply:
     payload: Buffer
 
 
+@attrs.frozen
+class ListedFile:
+    """A tile file that is in a shard's directory."""
+
+    path: str
+    """Relative to the shard."""
+    key: TileKey
+    temporary: bool
+    """Not in place: still being written, or left behind by a writer that was killed."""
+
+
+@attrs.frozen
+class Inventory:
+    """A part of what is in a shard's directory."""
+
+    files: tuple[ListedFile, ...]
+    strange: tuple[str, ...]
+    """Paths, relative to the shard, of what cannot be a shard's."""
+    after: str | None
+    """Where the next part begins; None: this is the last one."""
+
+
+@attrs.frozen
+class TileCheck:
+    """What a committed tile file should be."""
+
+    key: TileKey
+    digest: int
+    stored_bytes: int
+    dtype: str | None = None
+    """As in ``numpy.dtype.str``; None: any."""
+    shape: tuple[int, ...] | None = None
+    """Cells; None: any."""
+
+
 class ShardHandle(Protocol):
     """One shard, wherever it runs.
 
@@ -106,4 +148,31 @@ class ShardHandle(Protocol):
 
     def discard_array(self, array_id: str, up_to_version: int) -> None:
         """Delete an array's tile files up to a version: a later array may bear the same id."""
+        ...
+
+    def inventory(
+        self, after: str | None, limit: int, arrays: Sequence[str] | None = None
+    ) -> Inventory:
+        """List what is in the directory, in a fixed order.
+
+        Parameters
+        ----------
+        after
+            The cursor that came with the part before; None for the first.
+        limit
+            About how many names one part has: folders are listed whole.
+        arrays
+            Only these arrays' folders; None: everything.
+        """
+        ...
+
+    def present(self, paths: Sequence[str]) -> list[bool]:
+        """Say which names of an inventory are still there."""
+        ...
+
+    def verify(self, checks: Sequence[TileCheck], *, deep: bool) -> list[str | None]:
+        """Compare tile files with what they should be; the problem of each, None if it has none.
+
+        Length, index and digest are checked; if `deep`, every stored byte.
+        """
         ...

@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deker_cluster.core.planning import plan, split_by_bytes
-from deker_cluster.core.selection import AxisRange, Selection
+from deker_cluster.core.regions import put_cells, region_shape, take_cells
+from deker_cluster.core.selection import Axis, AxisPoints, AxisRange, Selection
 from deker_cluster.core.tile_grid import TileGrid
 
 # A busy machine is no reason to fail.
 unhurried = settings(deadline=None)
 
-Index = tuple[int | slice, ...]
+Index = tuple[int | slice | list[int], ...]
 
 
 @st.composite
@@ -24,20 +25,36 @@ def grids(draw: st.DrawFn) -> TileGrid:
 
 
 @st.composite
-def questions(draw: st.DrawFn) -> tuple[TileGrid, Index]:
+def questions(draw: st.DrawFn, unique: bool = False) -> tuple[TileGrid, Index]:
+    """Draw a grid and an index; `unique`: no list names a cell twice."""
     grid = draw(grids())
-    return grid, tuple(draw(st.integers(0, size - 1) | st.slices(size)) for size in grid.shape)
+    return grid, tuple(
+        draw(
+            st.integers(0, size - 1)
+            | st.slices(size)
+            | st.lists(st.integers(0, size - 1), max_size=16, unique=unique)
+        )
+        for size in grid.shape
+    )
 
 
 def as_selection(grid: TileGrid, index: Index) -> Selection:
-    axes = []
+    axes: list[Axis] = []
     for part, size in zip(index, grid.shape, strict=True):
         if isinstance(part, int):
             axes.append(AxisRange(part, 1, keep=False))
+        elif isinstance(part, list):
+            axes.append(AxisPoints(part))
         else:
             start, stop, step = part.indices(size)
             axes.append(AxisRange(max(start, 0), len(range(start, stop, step)), step))
     return Selection(tuple(axes), index)
+
+
+def orthogonal(grid: TileGrid, index: Index) -> tuple[np.ndarray, ...]:
+    """What NumPy has to be asked for the product of the axes; dropped axes count 1."""
+    axes = (np.arange(size)[part] for part, size in zip(index, grid.shape, strict=True))
+    return np.ix_(*(np.atleast_1d(cells).astype(int) for cells in axes))
 
 
 def stored(grid: TileGrid) -> np.ndarray:
@@ -56,25 +73,34 @@ def test_reading_tile_by_tile_equals_indexing(question: tuple[TileGrid, Index]) 
     for projection in made:
         # Each cell is given by one tile.
         assert (view[projection.target] == -1).all()
-        view[projection.target] = data[grid.tile_region(projection.ordinal)][projection.source]
-    np.testing.assert_array_equal(out.reshape(selection.shape), data[index])
+        tile = data[grid.tile_region(projection.ordinal)]
+        view[projection.target] = take_cells(tile, projection.source)
+    restored = made.restored(out)
+    assert restored.flags.c_contiguous
+    expected = data[orthogonal(grid, index)].reshape(selection.shape)
+    np.testing.assert_array_equal(restored.reshape(selection.shape), expected)
 
 
 @unhurried
-@given(questions())
+@given(questions(unique=True))
 def test_writing_tile_by_tile_equals_assignment(question: tuple[TileGrid, Index]) -> None:
     grid, index = question
-    selection = as_selection(grid, index)
-    made = plan(grid, selection)
-    new = 1000 + np.arange(np.prod(made.full_shape, dtype=int)).reshape(made.full_shape)
+    made = plan(grid, as_selection(grid, index))
+    new = 1000 + np.arange(np.prod(made.asked_shape, dtype=int)).reshape(made.asked_shape)
     expected = stored(grid)
-    expected[index] = new.reshape(selection.shape)
+    expected[orthogonal(grid, index)] = new
     data = stored(grid)
-    ascending = made.ascending_view(new)
+    ascending = made.ascending_values(new)
     for projection in made:
         tile = data[grid.tile_region(projection.ordinal)]
-        tile[projection.source] = ascending[projection.target]
+        put_cells(tile, projection.source, ascending[projection.target])
     np.testing.assert_array_equal(data, expected)
+
+
+def cells_of(source: slice | np.ndarray) -> list[int]:
+    if isinstance(source, slice):
+        return list(range(source.start, source.stop, source.step))
+    return source.tolist()
 
 
 @unhurried
@@ -83,21 +109,31 @@ def test_projections_keep_their_promises(question: tuple[TileGrid, Index]) -> No
     grid, index = question
     made = plan(grid, as_selection(grid, index))
     projections = list(made)
-    assert projections == [made.projection(i) for i in range(len(made))]
+    for i, projection in enumerate(projections):
+        again = made.projection(i)
+        assert again._replace(source=()) == projection._replace(source=())
+        assert [*map(cells_of, again.source)] == [*map(cells_of, projection.source)]
     assert [projection.ordinal for projection in projections] == made.ordinals.tolist()
     assert (np.diff(made.ordinals) > 0).all()
     for projection in projections:
         extent = grid.tile_extent(projection.ordinal)
-        cells = np.empty(extent)[projection.source]
-        assert cells.size > 0
-        assert projection.whole == (cells.shape == extent)
+        shape = region_shape(projection.source)
+        assert 0 not in shape
+        assert projection.whole == (shape == extent)
         for source, target, size in zip(projection.source, projection.target, extent, strict=True):
-            count = len(range(source.start, source.stop, source.step))
-            assert 0 <= source.start < source.stop <= size
-            # Nothing behind the last cell is asked for, and one cell has no step.
-            assert source.stop == source.start + (count - 1) * source.step + 1
-            assert source.step == 1 if count == 1 else source.step >= 1
-            assert (target.stop - target.start, target.step) == (count, 1)
+            cells = cells_of(source)
+            gaps = np.diff(cells)
+            assert cells[0] >= 0
+            assert cells[-1] < size
+            assert (gaps > 0).all()
+            assert (target.stop - target.start, target.step) == (len(cells), 1)
+            if isinstance(source, slice):
+                # Nothing behind the last cell is asked for, and one cell has no step.
+                assert source.stop == cells[-1] + 1
+                assert source.step == 1 or len(cells) > 1
+            else:
+                assert len(set(gaps)) > 1
+                assert not source.flags.writeable
 
 
 @unhurried
