@@ -86,17 +86,34 @@ class Ruler:
         return (self._start + self._step * position) / self._denominator
 
     def nearest(self, value: float) -> tuple[int, int, bool]:
-        """Return the positions nearest to and below a finite `value`, and if it is on the grid."""
+        """Return the positions nearest to and below a finite `value`, and if it is on the grid.
+
+        Of two positions that are equally near, within a millionth of a step, it is the lower one.
+        """
         numerator, denominator = value.as_integer_ratio()
         distance = numerator * self._denominator - self._start * denominator
         step = self._step * denominator
-        position = (2 * distance + step) // (2 * step)
+        parts = _TOLERANCE_PARTS
+        # Rounded up after one half and one millionth are taken off: 0.45 is not exactly 0.45.
+        position = -((step * (parts + 2) - 2 * distance * parts) // (2 * step * parts))
         error = abs(distance - position * step)
         # The second test is for steps so small that a float is not exact to a millionth of one.
-        same = error * _TOLERANCE_PARTS <= abs(step) or (
-            abs(value - self.coordinate(position)) <= math.ulp(value)
-        )
+        same = error * parts <= abs(step) or self._within(value, position, math.ulp(value))
         return position, distance // step, same
+
+    def near(self, value: float, position: int, distance: float) -> bool:
+        """Return if `value` is no farther from a position than that, or on the grid there."""
+        if self._within(value, position, max(distance, math.ulp(value))):
+            return True
+        true = Fraction(self._start + self._step * position, self._denominator)
+        slack = Fraction(abs(self._step), self._denominator * _TOLERANCE_PARTS)
+        return abs(Fraction(value) - true) <= Fraction(distance) + slack
+
+    def _within(self, value: float, position: int, distance: float) -> bool:
+        try:
+            return abs(value - self.coordinate(position)) <= distance
+        except OverflowError:  # Behind the last cell, beyond all floats.
+            return False
 
 
 def checked_name(value: object) -> str:

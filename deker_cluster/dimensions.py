@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 
 from deker_cluster import coordinates as checks
-from deker_cluster.coordinates import Labels, Ruler, Scale
-from deker_cluster.dtypes import plain_int, shown, to_utc
+from deker_cluster.coordinates import Labels, Scale
+from deker_cluster.dtypes import shown, to_utc
 from deker_cluster.errors import DekerIndexError, DekerValidationError
+from deker_cluster.lookup import CellLookup
+from deker_cluster.time_lookup import TimeLookup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 __all__ = [
     "AnyDimension",
@@ -28,9 +28,9 @@ __all__ = [
     "TimeDimension",
     "TimeDimensionSchema",
     "build",
+    "declared",
+    "part_of",
 ]
-
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @attrs.frozen(slots=False)
@@ -151,86 +151,8 @@ class TimeDimensionSchema(_Time):
         }
 
 
-class _Coordinates:
-    """What both kinds of dimensions of an array can do."""
-
-    name: str
-    size: int
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __str__(self) -> str:
-        return str(self.size)
-
-    def coordinate(self, position: int) -> Any:
-        """Return the label, float, instant or position of a cell, 0 to ``size - 1``."""
-        return self._coordinate(self._inside(position, position, self.size - 1))
-
-    def coordinates(self, positions: Iterable[int]) -> list[Any]:
-        """Return :meth:`coordinate` of each position."""
-        return [self.coordinate(position) for position in positions]
-
-    def position_of(self, value: object) -> int:
-        """Return the position of the cell at a coordinate.
-
-        Parameters
-        ----------
-        value
-            A float on a scale, a label, or an instant: datetime, ISO text or POSIX seconds.
-
-        Raises
-        ------
-        DekerIndexError
-            Not a coordinate of this kind of dimension, between two cells, or outside.
-        """
-        return self._inside(self._locate(value), value, self.size - 1)
-
-    def boundary_of(self, value: object) -> int:
-        """Return the position of a slice's start or stop: 0 to ``size``.
-
-        Scales and times go on one step behind the last cell, so that a stop can be named there.
-        On a time dimension a timedelta counts from the first instant.
-
-        Raises
-        ------
-        DekerIndexError
-            As :meth:`position_of`.
-        """
-        return self._inside(self._locate_boundary(value), value, self.size)
-
-    def _inside(self, position: int, value: object, last: int) -> int:
-        if not 0 <= position <= last:
-            raise DekerIndexError(
-                f"{shown(value)} is outside dimension {self.name!r} ({self._extent()})"
-            )
-        return position
-
-    def _extent(self) -> str:
-        first, last = self._coordinate(0), self._coordinate(self.size - 1)
-        return f"{self.size} cells from {_text(first)} to {_text(last)}"
-
-    def _off_grid(self, value: object, below: int) -> DekerIndexError:
-        around = [p for p in (below, below + 1) if 0 <= p < self.size]
-        names = " and ".join(_text(self._coordinate(p)) for p in around)
-        where = f"its neighbours are {names}" if around else "and outside it"
-        return DekerIndexError(
-            f"{_text(value)} is not on the grid of dimension {self.name!r}, {where} "
-            f"({self._extent()})"
-        )
-
-    def _coordinate(self, position: int) -> Any:
-        raise NotImplementedError
-
-    def _locate(self, value: object) -> int:
-        raise NotImplementedError
-
-    def _locate_boundary(self, value: object) -> int:
-        return self._locate(value)
-
-
 @attrs.frozen(slots=False)
-class Dimension(_Coordinates, _Generic):
+class Dimension(CellLookup, _Generic):
     """A dimension of an array; arguments and errors are those of :class:`DimensionSchema`."""
 
     @property
@@ -238,83 +160,13 @@ class Dimension(_Coordinates, _Generic):
         """Distance of neighbouring positions: always 1."""
         return 1
 
-    @cached_property
-    def _ruler(self) -> Ruler | None:
-        return None if self.scale is None else Ruler(self.scale.start_value, self.scale.step)
-
-    @cached_property
-    def _positions(self) -> dict[Any, int]:
-        return {label: position for position, label in enumerate(self.labels or ())}
-
-    def _coordinate(self, position: int) -> Any:
-        if self.labels is not None:
-            return self.labels[position]
-        return position if self._ruler is None else self._ruler.coordinate(position)
-
-    def _locate(self, value: object) -> int:
-        if self.labels is not None:
-            whole = plain_int(value)
-            label = value if whole is None else whole
-            # True equals 1, but is no label.
-            if isinstance(label, type(self.labels[0])) and not isinstance(label, bool):
-                position = self._positions.get(label)
-                if position is not None:
-                    return position
-            raise DekerIndexError(
-                f"dimension {self.name!r} has no label {shown(value)}; "
-                f"it has {shown(tuple(self.labels))}"
-            )
-        if self._ruler is not None and isinstance(value, (float, np.floating)):
-            if not math.isfinite(value):
-                raise DekerIndexError(f"{value} is no coordinate of dimension {self.name!r}")
-            position, below, same = self._ruler.nearest(float(value))
-            if not same:
-                raise self._off_grid(value, below)
-            return position
-        accepted = "positions" if self._ruler is None else "positions (int) and coordinates (float)"
-        raise DekerIndexError(
-            f"dimension {self.name!r} takes {accepted}, not {shown(value)} ({self._extent()})"
-        )
-
 
 @attrs.frozen(slots=False)
-class TimeDimension(_Coordinates, _Time):
+class TimeDimension(TimeLookup, _Time):
     """A time dimension of an array; as :class:`TimeDimensionSchema`, but with a known start."""
 
     start_value: datetime = attrs.field(converter=to_utc)
     step: timedelta = attrs.field(converter=checks.checked_step)
-
-    def _coordinate(self, position: int) -> datetime:
-        return self.start_value + self.step * position
-
-    def _locate(self, value: object) -> int:
-        return self._steps(self._instant(value) - self.start_value, value)
-
-    def _locate_boundary(self, value: object) -> int:
-        return self._steps(value, value) if isinstance(value, timedelta) else self._locate(value)
-
-    def _steps(self, offset: timedelta, value: object) -> int:
-        # In whole microseconds: floats would let half a second off the grid pass.
-        steps, rest = divmod(offset // _MICROSECOND, self.step // _MICROSECOND)
-        if rest:
-            raise self._off_grid(value, steps)
-        return steps
-
-    def _instant(self, value: object) -> datetime:
-        try:
-            if isinstance(value, (datetime, str)):
-                return to_utc(value)
-            if isinstance(value, (float, np.floating)):
-                return datetime.fromtimestamp(float(value), UTC)
-        except (DekerValidationError, OSError, OverflowError, ValueError) as error:
-            raise DekerIndexError(
-                f"{shown(value)} is no instant of dimension {self.name!r}: {error} "
-                f"({self._extent()})"
-            ) from error
-        raise DekerIndexError(
-            f"time dimension {self.name!r} takes a position (int), a datetime, ISO text or POSIX "
-            f"seconds (float), not {shown(value)} ({self._extent()})"
-        )
 
 
 AnyDimension = Dimension | TimeDimension
@@ -343,5 +195,36 @@ def build(schema: AnyDimensionSchema, attributes: Mapping[str, Any]) -> AnyDimen
     return TimeDimension(schema.name, schema.size, start, schema.step)
 
 
-def _text(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else shown(value)
+def part_of(dimension: AnyDimension, start: int, count: int) -> AnyDimension:
+    """Return the dimension of the cells ``start`` to ``start + count - 1`` alone.
+
+    Each of them keeps its label, coordinate or instant. Where there is none of these its position
+    becomes that within the part.
+
+    Raises
+    ------
+    DekerIndexError
+        Not all of these cells are there, or `count` is not positive.
+    """
+    if not 0 <= start < start + count <= dimension.size:
+        raise DekerIndexError(
+            f"{count} cells from position {start} are no part of dimension {dimension.name!r}, "
+            f"which has {dimension.size} cells"
+        )
+    if isinstance(dimension, TimeDimension):
+        return TimeDimension(dimension.name, count, dimension.coordinate(start), dimension.step)
+    labels, scale = dimension.labels, dimension.scale
+    if labels is not None:
+        labels = Labels(labels[start : start + count])
+    if scale is not None:
+        scale = scale._replace(start_value=dimension.coordinate(start))
+    return Dimension(dimension.name, count, labels, scale)
+
+
+def declared(dimension: AnyDimension) -> AnyDimensionSchema:
+    """Return the schema of a dimension; a time dimension's origin is fixed in it."""
+    if isinstance(dimension, Dimension):
+        return DimensionSchema(dimension.name, dimension.size, dimension.labels, dimension.scale)
+    return TimeDimensionSchema(
+        dimension.name, dimension.size, dimension.start_value, dimension.step
+    )

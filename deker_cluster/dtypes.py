@@ -69,7 +69,11 @@ _COMPLEX_TEXT = re.compile(
 
 def shown(value: object, limit: int = 80) -> str:
     """Return ``repr(value)``, cut to `limit` characters, for error messages."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # Python writes no ints of thousands of digits, and nothing that is nested very deep.
+        text = f"this {type(value).__name__}"
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
@@ -250,16 +254,18 @@ def to_utc(value: datetime | str) -> datetime:
     try:
         given = datetime.fromisoformat(value) if isinstance(value, str) else value
         # Subclasses may count nanoseconds, which are not stored.
-        if getattr(given, "nanosecond", 0):
-            raise DekerValidationError(f"{shown(value)} is finer than a microsecond")
+        finer = getattr(given, "nanosecond", 0)
         moved = given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
-    except (OverflowError, ValueError) as error:
+        plain = datetime(
+            *(moved.year, moved.month, moved.day, moved.hour, moved.minute, moved.second),
+            moved.microsecond,
+            tzinfo=UTC,
+        )
+    except (OverflowError, TypeError, ValueError) as error:  # TypeError: pandas' "not a time"
         raise DekerValidationError(f"{shown(value)} is not an ISO date or time: {error}") from error
-    return datetime(
-        *(moved.year, moved.month, moved.day, moved.hour, moved.minute, moved.second),
-        moved.microsecond,
-        tzinfo=UTC,
-    )
+    if finer:
+        raise DekerValidationError(f"{shown(value)} is finer than a microsecond")
+    return plain
 
 
 def _scalar(dtype: np.dtype[Any], value: object) -> np.generic:

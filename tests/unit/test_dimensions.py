@@ -16,6 +16,7 @@ from deker_cluster.dimensions import (
     TimeDimension,
     TimeDimensionSchema,
     build,
+    part_of,
 )
 from deker_cluster.errors import DekerIndexError, DekerValidationError
 
@@ -214,3 +215,45 @@ def test_runtime_members() -> None:
             dimension.coordinate(position)
     with pytest.raises(DekerIndexError, match=r"takes positions, not 1\.5"):
         Dimension("y", 3).position_of(1.5)
+
+
+@pytest.mark.parametrize(
+    "dimension",
+    [
+        Dimension("x", 40),
+        Dimension("x", 40, [f"l{i}" for i in range(40)]),
+        Dimension("x", 40, scale=Scale(-180, 0.1)),
+        Dimension("x", 40, scale=Scale(1.5, -1 / 3)),
+        Dimension("x", 40, scale=Scale(5, np.pi)),
+        TimeDimension("x", 40, START, timedelta(microseconds=333)),
+        TimeDimension("x", 40, START, -HOUR),
+    ],
+)
+def test_a_part_keeps_the_coordinates_of_its_cells(dimension: Any) -> None:
+    coordinates = dimension.coordinates(range(40))
+    for start, count in ((0, 40), (7, 3), (13, 20), (39, 1)):
+        part = part_of(dimension, start, count)
+        assert (type(part), part.name, part.size) == (type(dimension), "x", count)
+        expected = coordinates[start : start + count]
+        if coordinates == list(range(40)):
+            assert part.coordinates(range(count)) == list(range(count))
+        elif dimension == Dimension("x", 40, scale=Scale(5, np.pi)):
+            assert part.coordinates(range(count)) == pytest.approx(expected, rel=1e-15)
+            assert [part.position_of(value) for value in expected] == list(range(count))
+        else:
+            assert part.coordinates(range(count)) == expected
+    for start, count in ((0, 41), (40, 1), (-1, 2), (3, 0), (3, -1)):
+        with pytest.raises(DekerIndexError, match="no part of dimension 'x'"):
+            part_of(dimension, start, count)
+
+
+def test_values_beyond_all_coordinates_are_refused() -> None:
+    wide = Dimension("x", 1, scale=Scale(0, 1e308))
+    with pytest.raises(DekerIndexError, match="'x'"):
+        wide.position_of(1.79e308)
+
+
+def test_coordinates_of_positions_outside_are_refused() -> None:
+    for positions in ([0, 3], [-1, 0]):
+        with pytest.raises(DekerIndexError, match="outside dimension 'x'"):
+            Dimension("x", 3).coordinates(positions)

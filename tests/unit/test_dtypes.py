@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deker_cluster.dtypes import (
@@ -14,6 +15,7 @@ from deker_cluster.dtypes import (
     fill_to_json,
     normalize_dtype,
     normalize_fill,
+    shown,
     to_utc,
 )
 from deker_cluster.errors import DekerMetaDataError, DekerValidationError
@@ -179,3 +181,15 @@ def test_instants_become_plain_utc() -> None:
     ):
         with pytest.raises(DekerValidationError):
             to_utc(bad)
+
+
+def test_what_is_no_instant_is_refused() -> None:
+    finer = pd.Timestamp("2024-01-01T00:00:00.000000001")
+    for wrong in (pd.NaT, finer, "noon", "0001-01-01T00+23"):
+        with pytest.raises(DekerValidationError):
+            to_utc(wrong)
+
+
+def test_anything_can_be_shown() -> None:
+    assert shown(10**5000) == "this int"
+    assert shown("x" * 100).endswith("...")

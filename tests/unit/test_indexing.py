@@ -102,6 +102,9 @@ def test_bounds_and_shapes() -> None:
         *((START + 5 * HOUR, TIMES, 5), ("2024-01-01T07:00", TIMES, 7), (3, TIMES, 3)),
         *((START.timestamp() + 7200, TIMES, 2), (datetime(2024, 1, 1, 4), TIMES, 4)),  # noqa: DTZ001
         *((START - 2 * HOUR, PAST, 2), ("2024-01-01", PAST, 0)),
+        *((np.array(-1), PLAIN, 3), (np.array(-0.7), SCALED, 3), (np.array("b"), NAMED, 1)),
+        *((np.datetime64("2024-01-01T03"), TIMES, 3), (np.datetime64("2024"), PAST, 0)),
+        (np.datetime64("2024-01-01T03:00:00.000000000"), TIMES, 3),
         (1.5, Dimension("x", 2, [0.5, 1.5]), 1),
         (1, Dimension("x", 2, [1, 0]), 1),
     ],
@@ -136,6 +139,8 @@ def test_single_cells(item: Any, dimension: Any, position: int) -> None:
         (slice(START, START - 3 * HOUR), PAST, range(3)),
         (slice(START - HOUR, START - 6 * HOUR, -2 * HOUR), PAST, range(1, 6, 2)),
         (slice(-HOUR, -3 * HOUR), PAST, range(1, 3)),
+        (slice(np.datetime64("2024-01-01T02"), np.array("2024-01-01T05:00")), TIMES, range(2, 5)),
+        (slice(np.array(1), None, np.array(2)), PLAIN, range(1, 5, 2)),
     ],
 )
 def test_slices(item: slice, dimension: Any, cells: range) -> None:
@@ -146,9 +151,9 @@ def test_slices(item: slice, dimension: Any, cells: range) -> None:
     ("item", "dimension"),
     [
         *((4, PLAIN), (-5, PLAIN), (np.int64(4), PLAIN), (True, PLAIN), (np.bool_(True), PLAIN)),
-        *((None, PLAIN), ([0], PLAIN), (np.array([0]), PLAIN), (np.array(0), PLAIN), ((0,), PLAIN)),
+        *((None, PLAIN), ([None], PLAIN), ({0}, PLAIN), (np.array(True), PLAIN), ((0,), PLAIN)),
         *((1.0, PLAIN), ("a", PLAIN), (START, PLAIN), (HOUR, TIMES), (date(2024, 1, 1), TIMES)),
-        *((np.datetime64("2024-01-01"), TIMES), (np.timedelta64(1, "h"), TIMES), (1j, PLAIN)),
+        *((np.datetime64("NaT"), TIMES), (np.timedelta64(1, "h"), TIMES), (1j, PLAIN)),
         *(
             ("z", NAMED),
             (1.0, NAMED),
@@ -209,8 +214,8 @@ def test_what_is_refused_names_the_dimension(item: Any, dimension: Any) -> None:
 def test_errors_tell_the_range_and_what_is_accepted() -> None:
     with pytest.raises(DekerIndexError, match="-4 to 3"):
         resolve_index(4, (PLAIN,))
-    with pytest.raises(DekerIndexError, match=r"an int, float, str, datetime, slice or '\.\.\.'"):
-        resolve_index([0], (PLAIN,))
+    with pytest.raises(DekerIndexError, match=r"an int, float, .*, slice or '\.\.\.', or a list"):
+        resolve_index({0}, (PLAIN,))
     with pytest.raises(DekerIndexError, match="two positions"):
         resolve_index(slice(-0.7, 5), (SCALED,))
     with pytest.raises(DekerIndexError, match=r"-0\.8 and -0\.7"):
