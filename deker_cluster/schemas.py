@@ -169,24 +169,29 @@ class ArraySchema(_CellSchema):
 
 @attrs.frozen(kw_only=True, init=False)
 class VArraySchema(_CellSchema):
-    """Schema of a collection of virtual arrays, cut into a grid of equal tiles.
+    """Schema of a collection of virtual arrays, cut into a grid of tiles.
+
+    Tiles start at cell 0 of each dimension. Where they do not divide its size, the last one is
+    smaller.
 
     Parameters
     ----------
     dtype, dimensions, fill_value, attributes
         As for :class:`ArraySchema`.
     vgrid
-        Tiles per dimension.
+        Tiles per dimension; each has ``ceil(size / number)`` cells, the last one what is left.
     arrays_shape
-        Cells of a tile per dimension. Just one of the two is given, and divides the shape.
+        Cells of a tile per dimension, at most its size. Just one of the two is given.
 
     Raises
     ------
     DekerValidationError
-        As for :class:`ArraySchema`; both, neither or a bad one of `vgrid` and `arrays_shape`.
+        As for :class:`ArraySchema`; both, neither or a bad one of `vgrid` and `arrays_shape`; a
+        number of tiles that no size of them gives, such as 6 of 10 cells.
     """
 
-    vgrid: tuple[int, ...] = attrs.field()
+    arrays_shape: tuple[int, ...] = attrs.field()
+    """Cells of an unclipped tile per dimension."""
 
     def __init__(
         self,
@@ -208,34 +213,39 @@ class VArraySchema(_CellSchema):
                 else "give vgrid (tiles per dimension) or arrays_shape (cells of a tile)"
             )
         ((name, cut),) = given.items()
-        counts, quotients = _divide(checked, cut, name)
+        numbers = _numbers(checked, cut, name)
+        if name == "vgrid":
+            numbers = [_tile_cells(*pair) for pair in zip(checked, numbers, strict=True)]
         self.__attrs_init__(
             dtype=dtype,
             dimensions=checked,
             fill_value=fill_value,
             attributes=attributes,
-            vgrid=counts if name == "vgrid" else quotients,
+            arrays_shape=tuple(numbers),
         )
 
     @property
-    def arrays_shape(self) -> tuple[int, ...]:
-        """Cells of a tile per dimension."""
-        return tuple(size // count for size, count in zip(self.shape, self.vgrid, strict=True))
+    def vgrid(self) -> tuple[int, ...]:
+        """Tiles per dimension."""
+        cut = zip(self.shape, self.arrays_shape, strict=True)
+        return tuple(-(-size // cells) for size, cells in cut)
 
     @property
     def as_dict(self) -> dict[str, Any]:
         """The form that collection metadata holds; see :func:`schema_from_dict`."""
-        return {**super().as_dict, "vgrid": list(self.vgrid)}
+        form = {**super().as_dict, "vgrid": list(self.vgrid)}
+        if any(size % cells for size, cells in zip(self.shape, self.arrays_shape, strict=True)):
+            # Two tiles of 10 cells may be 5 + 5 or 6 + 4. Deker's form has no such grids.
+            form["arrays_shape"] = list(self.arrays_shape)
+        return form
 
 
 def _absent(cut: object) -> bool:
     return cut is None or (isinstance(cut, (list, tuple)) and not cut)
 
 
-def _divide(
-    dimensions: tuple[AnyDimensionSchema, ...], cut: object, name: str
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the numbers of `cut`, and the size of each dimension divided by its number."""
+def _numbers(dimensions: tuple[AnyDimensionSchema, ...], cut: object, name: str) -> list[int]:
+    """Return `cut` as one positive int for each dimension, none greater than its size."""
     if not isinstance(cut, (list, tuple)) or len(cut) != len(dimensions):
         raise DekerValidationError(
             f"{name} must be a list or tuple with one positive int for each of the "
@@ -248,14 +258,28 @@ def _divide(
             raise DekerValidationError(
                 f"{name} must be positive ints, dimension {dimension.name!r} has {shown(item)}"
             )
-        if dimension.size % number:
+        if number > dimension.size:
             raise DekerValidationError(
-                f"{name} {shown(tuple(cut))} does not divide dimension {dimension.name!r}: "
-                f"its size {dimension.size} is no multiple of {number}"
+                f"{name} {shown(tuple(cut))} is too great in dimension {dimension.name!r}, "
+                f"which has {dimension.size} cells, not {number}"
             )
         numbers.append(number)
-    quotients = (d.size // number for d, number in zip(dimensions, numbers, strict=True))
-    return tuple(numbers), tuple(quotients)
+    return numbers
+
+
+def _tile_cells(dimension: AnyDimensionSchema, tiles: int) -> int:
+    """Return the cells of a tile when a dimension is cut into so many."""
+    size = dimension.size
+    cells = -(-size // tiles)
+    fewer = -(-size // cells)
+    if fewer != tiles:
+        more = -(-size // (cells - 1))
+        raise DekerValidationError(
+            f"vgrid cannot cut dimension {dimension.name!r} into {tiles} tiles: {size} cells make "
+            f"{fewer} tiles of {cells} or {more} of {cells - 1}, the last one may be smaller; "
+            "give one of these numbers, or arrays_shape"
+        )
+    return cells
 
 
 def schema_from_dict(
@@ -266,7 +290,8 @@ def schema_from_dict(
     Parameters
     ----------
     d
-        ``dimensions``, ``dtype``, ``attributes``, ``fill_value``, and ``vgrid`` for "varray".
+        ``dimensions``, ``dtype``, ``attributes``, ``fill_value``, and for "varray" ``vgrid``, with
+        ``arrays_shape`` where it does not divide the shape.
     kind
         Which of the two kinds of schemas.
 
@@ -287,11 +312,23 @@ def schema_from_dict(
         }
         if kind == "array":
             return ArraySchema(**fields)
-        return VArraySchema(**fields, vgrid=d["vgrid"])
+        return _virtual(fields, d["vgrid"], d.get("arrays_shape"))
     except KeyError as error:
         raise DekerMetaDataError(f"stored schema lacks {error}") from error
     except (AttributeError, TypeError, OverflowError, DekerValidationError) as error:
         raise DekerMetaDataError(f"stored schema cannot be read: {error}") from error
+
+
+def _virtual(fields: dict[str, Any], vgrid: object, arrays_shape: object) -> VArraySchema:
+    if arrays_shape is None:
+        return VArraySchema(**fields, vgrid=vgrid)
+    schema = VArraySchema(**fields, arrays_shape=arrays_shape)
+    if vgrid != list(schema.vgrid):
+        raise DekerMetaDataError(
+            f"stored schema contradicts itself: tiles of {shown(arrays_shape)} cells make the "
+            f"grid {schema.vgrid}, it says {shown(vgrid)}"
+        )
+    return schema
 
 
 def _dimension_from_dict(d: Mapping[str, Any]) -> AnyDimensionSchema:

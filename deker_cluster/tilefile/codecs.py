@@ -18,6 +18,7 @@ from deker_cluster.errors import DekerIntegrityError
 from deker_cluster.tilefile import hdf5_filters
 from deker_cluster.tilefile.bitshuffle import decode_bitshuffle
 from deker_cluster.tilefile.blosc2_frame import parse_frame, unblock
+from deker_cluster.tilefile.lossy import may_encode
 from deker_cluster.tilefile.scratch import scratch
 
 if TYPE_CHECKING:
@@ -118,11 +119,15 @@ def encode_chunk(chunk: np.ndarray[Any, Any], filters: Filters) -> tuple[memoryv
     -------
     tuple of memoryview and int
         Stored bytes (perhaps ``chunk``'s own memory) and filter mask. A compressor that does not
-        make the chunk smaller is left out, as its bit in the mask says.
+        make the chunk smaller is left out, as its bit in the mask says; so are lossy ones that
+        would not bring back these numbers.
     """
     if not _is_direct(filters, _ENCODERS) or any(
         number == BLOSC and (len(v) < 7 or v[6] not in _BLOSC_CODES) for number, v in filters
     ):
+        if not may_encode(chunk, filters):
+            plain: Any = chunk.reshape(-1).view(np.uint8)
+            return memoryview(plain), (1 << len(filters)) - 1
         stored, mask = hdf5_filters.encode(chunk, filters)
         return memoryview(stored), mask
     data: Any = chunk.reshape(-1).view(np.uint8)

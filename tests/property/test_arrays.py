@@ -50,16 +50,21 @@ def schemas(draw: st.DrawFn) -> tuple[ArraySchema | VArraySchema, HDF5Options]:
     rank = draw(st.integers(1, 4))
     sizes = st.lists(st.integers(1, 4), min_size=rank, max_size=rank)
     vgrid, tile = draw(sizes), draw(sizes)
+    # The last tile of a dimension may be smaller, but is never the only one then.
+    missing = [
+        draw(st.integers(0, n - 1)) if m > 1 else 0 for m, n in zip(vgrid, tile, strict=True)
+    ]
     dimensions = [
-        DimensionSchema(f"d{axis}", count * cells)
-        for axis, (count, cells) in enumerate(zip(vgrid, tile, strict=True))
+        DimensionSchema(f"d{axis}", count * cells - less)
+        for axis, (count, cells, less) in enumerate(zip(vgrid, tile, missing, strict=True))
     ]
     dtype = draw(st.sampled_from(DTYPES))
     fill = draw(st.sampled_from([None, 1, 3]))
     if draw(st.booleans()):
         kind: ArraySchema | VArraySchema = VArraySchema(
-            dtype=dtype, dimensions=dimensions, vgrid=vgrid, fill_value=fill
+            dtype=dtype, dimensions=dimensions, arrays_shape=tile, fill_value=fill
         )
+        assert list(kind.vgrid) == vgrid
     else:
         kind = ArraySchema(dtype=dtype, dimensions=dimensions, fill_value=fill)
         tile = list(kind.shape)

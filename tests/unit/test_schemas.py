@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,7 +72,8 @@ def test_schemas_are_frozen_and_pickle() -> None:
         assert hash(back) == hash(schema)
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             schema.dtype = int
-    assert attrs.evolve(full(), vgrid=(1, 1, 1, 1, 1)).arrays_shape == full().shape
+    assert attrs.evolve(full(), arrays_shape=full().shape).vgrid == (1, 1, 1, 1, 1)
+    assert attrs.evolve(cut(10, arrays_shape=[6]), fill_value=1).arrays_shape == (6,)
 
 
 @pytest.mark.parametrize("fill", [None, 5, "0.1", float("inf")])
@@ -82,6 +84,58 @@ def test_dict_round_trip(dtype: object, fill: object) -> None:
     assert schema_from_dict(stored, "varray") == schema
     plain = ArraySchema(dtype=dtype, dimensions=[X, Z], fill_value=fill)
     assert schema_from_dict(json.loads(json.dumps(plain.as_dict)), "array") == plain
+
+
+def cut(size: int, **given: Any) -> VArraySchema:
+    return VArraySchema(dtype=int, dimensions=[DimensionSchema("x", size)], **given)
+
+
+@pytest.mark.parametrize(
+    ("size", "given", "vgrid", "tile"),
+    [
+        (10, {"arrays_shape": [4]}, 3, 4),
+        (10, {"arrays_shape": [6]}, 2, 6),
+        (10, {"arrays_shape": [9]}, 2, 9),
+        (10, {"arrays_shape": [10]}, 1, 10),
+        (10, {"vgrid": [3]}, 3, 4),
+        (10, {"vgrid": [4]}, 4, 3),
+        (10, {"vgrid": [2]}, 2, 5),
+        (7, {"vgrid": [np.int32(2)]}, 2, 4),
+        (2**40 + 1, {"vgrid": [2**20]}, 2**20, 2**20 + 1),
+    ],
+)
+def test_grids_that_do_not_divide(size: int, given: dict, vgrid: int, tile: int) -> None:
+    schema = cut(size, **given)
+    assert (schema.vgrid, schema.arrays_shape) == ((vgrid,), (tile,))
+    form = json.loads(json.dumps(schema.as_dict))
+    assert form["vgrid"] == [vgrid]
+    assert form.get("arrays_shape") == (None if size % tile == 0 else [tile])
+    assert schema_from_dict(form, "varray") == schema
+    assert hash(schema_from_dict(form, "varray")) == hash(schema)
+
+
+def test_every_size_is_cut_or_refused_with_numbers_that_work() -> None:
+    for size in range(1, 40):
+        possible = {-(-size // tile) for tile in range(1, size + 1)}
+        for tiles in range(1, size + 1):
+            if tiles in possible:
+                assert cut(size, vgrid=[tiles]).vgrid == (tiles,)
+                continue
+            with pytest.raises(DekerValidationError) as caught:
+                cut(size, vgrid=[tiles])
+            found = re.search(r"make (\d+) tiles of (\d+) or (\d+) of (\d+)", str(caught.value))
+            assert found is not None
+            fewer, wide, more, narrow = map(int, found.groups())
+            assert cut(size, vgrid=[fewer]) == cut(size, arrays_shape=[wide])
+            assert cut(size, vgrid=[more]) == cut(size, arrays_shape=[narrow])
+            assert fewer == max(n for n in possible if n < tiles)
+            assert more == min(n for n in possible if n > tiles)
+
+
+def test_equal_grids_of_other_tiles_differ() -> None:
+    assert cut(10, arrays_shape=[6]).vgrid == cut(10, arrays_shape=[5]).vgrid
+    assert cut(10, arrays_shape=[6]) != cut(10, arrays_shape=[5])
+    assert cut(10, vgrid=[2]) == cut(10, arrays_shape=[5])
 
 
 def test_dict_form() -> None:
@@ -138,7 +192,8 @@ def test_older_dimension_dicts_lack_labels_and_scale() -> None:
     "change",
     [
         *({"dtype": "numpy.bool"}, {"fill_value": "x"}, {"dimensions": []}, {"dimensions": None}),
-        *({"attributes": [{}]}, {"attributes": []}, {"vgrid": None}, {"vgrid": [5, 1, 1, 1, 1]}),
+        *({"attributes": [{}]}, {"attributes": []}, {"vgrid": None}, {"vgrid": [7, 1, 1, 1, 1]}),
+        *({"arrays_shape": [3, 4, 2, 1, 1]}, {"arrays_shape": [0, 4, 2, 1, 2]}),
         *({"dimensions": [{"name": "x"}]}, {"dimensions": ["x"]}, {"vgrid": 3}),
         {
             "dimensions": [
@@ -171,8 +226,9 @@ def test_unknown_kinds_are_refused() -> None:
         ({"vgrid": None}, "give vgrid"),
         ({"vgrid": (), "arrays_shape": []}, "give vgrid"),
         ({"arrays_shape": (3, 4, 2, 1, 2)}, "not both"),
-        ({"vgrid": (4, 1, 1, 1, 1)}, "'x': its size 6 is no multiple of 4"),
-        ({"vgrid": None, "arrays_shape": (6, 3, 1, 1, 1)}, "'y': its size 4 is no multiple of 3"),
+        ({"vgrid": (4, 1, 1, 1, 1)}, "'x' into 4 tiles: 6 cells make 3 tiles of 2 or 6 of 1,"),
+        ({"vgrid": (7, 1, 1, 1, 1)}, "'x', which has 6 cells, not 7"),
+        ({"vgrid": None, "arrays_shape": (6, 5, 1, 1, 1)}, "'y', which has 4 cells, not 5"),
         ({"vgrid": (1, 1)}, "5 dimensions"),
         ({"vgrid": (0, 1, 1, 1, 1)}, "'x' has 0"),
         ({"vgrid": (True, 1, 1, 1, 1)}, "'x' has True"),
