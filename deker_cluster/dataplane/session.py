@@ -35,6 +35,8 @@ class SessionOptions:
     workers: int = attrs.field(factory=lambda: (os.cpu_count() or 1) + 4)
     """Threads for tiles and shard calls."""
     write_lock_timeout_s: float = 60.0
+    memory_limit_bytes: int = 0
+    """Greatest result of one read; 0: what is free on the machine."""
     durability: str = "fsync"
     """``"fsync"``: acknowledged data survive a power cut; ``"os"``: they survive process kills."""
     deadline_s: float = 30.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -30,6 +31,11 @@ class TiledArray:
     """How many shards hold each tile."""
     description: dict[str, Any]
     """Collection, attributes and schema, as every tile file repeats them for a rebuild."""
+
+    @property
+    def tile_bytes(self) -> int:
+        """Size of the cells of an unclipped tile."""
+        return math.prod(self.grid.tile_shape) * self.dtype.itemsize
 
     def tile_meta(self, ordinal: int, version: int, tiles: int) -> dict[str, Any]:
         """Return what a tile file says about itself.

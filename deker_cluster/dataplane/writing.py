@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from deker_cluster.core.manifest import TileEntry
-from deker_cluster.core.planning import Plan, Projection, plan, split_by_bytes
+from deker_cluster.core.planning import Plan, Projection, plan
 from deker_cluster.core.regions import put_cells, region_shape
+from deker_cluster.dataplane.staging import (
+    BATCH_BYTES,
+    Change,
+    Place,
+    batched,
+    commit_tiles,
+    stage,
+)
 from deker_cluster.dataplane.stored_tile import (
     StoredTile,
     VersionGoneError,
@@ -18,14 +25,9 @@ from deker_cluster.dataplane.stored_tile import (
     stored_tiles,
     tile_errors,
 )
-from deker_cluster.errors import (
-    CommitStateUnknownError,
-    DekerBaseApplicationError,
-    DekerIntegrityError,
-    ShardUnavailableError,
-)
+from deker_cluster.errors import DekerIntegrityError
 from deker_cluster.tilefile.writer import TileImage, encode_tile, patch_tile
-from deker_cluster.transport.messages import TileBlob, TileKey
+from deker_cluster.transport.messages import TileKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,21 +40,10 @@ if TYPE_CHECKING:
 
 __all__ = ["clear", "write"]
 
-_BATCH_BYTES = 32 << 20
-"""Cells, in bytes, that one thread encodes and sends at a time: with the number of threads this
-bounds the memory that a write needs beside its input."""
-
 
 class _Job(NamedTuple):
     projection: Projection
-    base: bytes | None
-    shards: tuple[int, ...]
-
-
-class _Change(NamedTuple):
-    ordinal: int
-    base: bytes | None
-    new: bytes | None
+    place: Place
 
 
 def write(
@@ -69,14 +60,10 @@ def write(
     ------
     DekerIndexError
         The selection names a cell more than once; nothing was changed.
-    DekerLockError
-        Another writer held one of the tiles for the whole ``write_lock_timeout``.
-    CommitConflictError
-        The lease was lost before the commit; nothing was changed, the same call may succeed.
-    CommitStateUnknownError
-        The registry went away during the commit.
-    StorageFullError, ShardUnavailableError, DekerInstanceNotExistsError
-        Nothing was changed.
+    DekerIntegrityError
+        A tile that is written in part is damaged; nothing was changed.
+
+    Others are those of :func:`.staging.commit_tiles`.
     """
     tiles = plan(array.grid, selection)
     return _commit(session, array, tiles, tiles.ascending_values(values))
@@ -91,93 +78,41 @@ def clear(session: Session, array: TiledArray, selection: Selection) -> int:
 
 
 def _commit(session: Session, array: TiledArray, tiles: Plan, view: npt.NDArray[Any] | None) -> int:
-    wanted = [(array.id, tiles.ordinals.tolist())]
-    timeout_s = session.options.write_lock_timeout_s
-    with session.leases.hold(wanted, timeout_s, {array.id: array.collection_id}) as lease:
-        session.shards.at_epoch(lease.epoch)
-        placed = session.shards.place(array.id, tiles.ordinals, array.copies)
-        jobs = [
-            _Job(projection, base, tuple(shards))
-            for projection, base, shards in zip(
-                tiles, lease.entries[0], placed.tolist(), strict=True
-            )
-        ]
-        try:
-            changes = _stage(session, array, lease, jobs, view)
-            return session.registry.commit(lease.token, [(array.id, changes)])[array.id]
-        except (CommitStateUnknownError, ShardUnavailableError):
-            # Perhaps committed; or nobody there to ask: the garbage list takes care of the files.
-            raise
-        except BaseException:
-            _discard(session, array, lease, jobs)
-            raise
+    def put(lease: Lease, places: list[Place]) -> list[Change]:
+        jobs = [_Job(*pair) for pair in zip(tiles, places, strict=True)]
+        return _put(session, array, lease.token, jobs, view)
+
+    return commit_tiles(session, array, tiles.ordinals.tolist(), put)
 
 
-def _stage(
+def _put(
     session: Session,
     array: TiledArray,
-    lease: Lease,
+    token: int,
     jobs: Sequence[_Job],
     view: npt.NDArray[Any] | None,
-) -> list[_Change]:
-    """Put the new versions in place on their shards and return what the commit has to move."""
+) -> list[Change]:
+    """Put the new versions in place on their shards and return what the commit has to change."""
     changes = [
-        _Change(job.projection.ordinal, job.base, None)
+        Change(job.place.ordinal, job.place.base, None)
         for job in jobs
-        if view is None and (job.projection.whole or job.base is None)
+        if view is None and (job.projection.whole or job.place.base is None)
     ]
     untouched = {change.ordinal for change in changes}
-    by_shards: dict[tuple[int, ...], list[_Job]] = {}
-    for job in jobs:
-        if job.projection.ordinal not in untouched:
-            by_shards.setdefault(job.shards, []).append(job)
+    written = {job.place.ordinal: job for job in jobs if job.place.ordinal not in untouched}
+    share = len(jobs) * array.tile_bytes // max(session.options.workers, 1)
+    batches = batched(
+        array, (job.place for job in written.values()), max(1, min(share, BATCH_BYTES))
+    )
 
-    tile_bytes = array.dtype.itemsize * int(np.prod(array.grid.tile_shape, dtype=object))
-    share = len(jobs) * tile_bytes // max(session.options.workers, 1)
-    batches = [
-        batch
-        for group in by_shards.values()
-        for batch in split_by_bytes(
-            group, [tile_bytes] * len(group), max_bytes=max(1, min(share, _BATCH_BYTES))
-        )
-    ]
-
-    def stage(batch: Sequence[_Job], executor: Executor | None = None) -> list[_Change]:
-        return _stage_batch(session, array, lease, batch, view, len(jobs), executor)
+    def put_batch(batch: Sequence[Place], executor: Executor | None = None) -> list[Change]:
+        group = [written[place.ordinal] for place in batch]
+        images = _new_versions(session, array, token, group, view, len(jobs), executor)
+        return stage(session, array, token, batch, images)
 
     if len(batches) == 1:
-        return changes + stage(batches[0], session.executor)
-    return changes + [change for group in session.run_all(stage, batches) for change in group]
-
-
-def _stage_batch(
-    session: Session,
-    array: TiledArray,
-    lease: Lease,
-    batch: Sequence[_Job],
-    view: npt.NDArray[Any] | None,
-    tiles: int,
-    executor: Executor | None,
-) -> list[_Change]:
-    images = _new_versions(session, array, lease.token, batch, view, tiles, executor)
-    blobs = [
-        TileBlob(
-            TileKey(array.id, job.projection.ordinal, lease.token),
-            tuple(image.segments),
-            image.total_bytes,
-        )
-        for job, image in zip(batch, images, strict=True)
-    ]
-    for number in batch[0].shards:
-        session.shards.get(number).handle.stage(blobs, fsync=session.options.durability == "fsync")
-    return [
-        _Change(
-            job.projection.ordinal,
-            job.base,
-            TileEntry(lease.token, image.digest, image.total_bytes, job.shards).pack(),
-        )
-        for job, image in zip(batch, images, strict=True)
-    ]
+        return changes + put_batch(batches[0], session.executor)
+    return changes + [change for group in session.run_all(put_batch, batches) for change in group]
 
 
 def _new_versions(
@@ -191,8 +126,8 @@ def _new_versions(
 ) -> list[TileImage]:
     partial = []
     for job in batch:
-        if job.base is not None and not job.projection.whole:
-            ordinal, entry = job.projection.ordinal, TileEntry.unpack(job.base)
+        if job.place.base is not None and not job.projection.whole:
+            ordinal, entry = job.projection.ordinal, TileEntry.unpack(job.place.base)
             key = TileKey(array.id, ordinal, entry.version)
             partial.append(WantedTile(key, entry, array.grid.tile_extent(ordinal)))
     try:
@@ -252,15 +187,3 @@ def _new_version(
         fill_value=array.fill,
         executor=executor,
     )
-
-
-def _discard(session: Session, array: TiledArray, lease: Lease, jobs: Sequence[_Job]) -> None:
-    """Delete what was staged, as far as the shards answer; the garbage list has it as well."""
-    by_shard: dict[int, list[TileKey]] = {}
-    for job in jobs:
-        for number in job.shards:
-            key = TileKey(array.id, job.projection.ordinal, lease.token)
-            by_shard.setdefault(number, []).append(key)
-    for number, keys in by_shard.items():
-        with contextlib.suppress(DekerBaseApplicationError, OSError):
-            session.shards.get(number).handle.discard(keys)

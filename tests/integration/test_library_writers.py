@@ -88,12 +88,12 @@ def test_readers_never_see_a_mix(
 
 HOLD = """
 from deker_cluster.dataplane import writing
-stage = writing._stage
+stage = writing._put
 def slow(*arguments):
     say("holding")
     wait()
     return stage(*arguments)
-writing._stage = slow
+writing._put = slow
 with Client(f"file://{root}") as client:
     array = next(iter(client.get_collection("grids")))
     array[0].update(np.full(16, 1))
@@ -128,20 +128,20 @@ def test_a_writer_that_slept_past_its_lease_is_refused(
         """
 from deker_cluster.dataplane import leases, writing
 leases.LEASE_TTL_S = 0.5
-stage = writing._stage
+stage = writing._put
 def slow(*arguments):
     changes = stage(*arguments)
     say("staged")
     wait()
     return changes
-writing._stage = slow
+writing._put = slow
 with Client(f"file://{root}") as client:
     array = next(iter(client.get_collection("grids")))
     try:
         array[:5].update(1)
     except CommitConflictError as error:
         say(error)
-    writing._stage = stage
+    writing._put = stage
     array[7].update(1)
 """,
         client.root_path,
@@ -165,11 +165,11 @@ def test_a_write_that_takes_longer_than_its_lease(
         """
 from deker_cluster.dataplane import leases, writing
 leases.LEASE_TTL_S = 0.9
-stage, pause = writing._stage, 0
+stage, pause = writing._put, 0
 def slow(*arguments):
     time.sleep(pause)
     return stage(*arguments)
-writing._stage = slow
+writing._put = slow
 with Client(f"file://{root}") as client:
     array = next(iter(client.get_collection("grids")))
     array[0].update(1)

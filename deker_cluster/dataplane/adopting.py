@@ -1,0 +1,68 @@
+"""Write whole tiles that are made elsewhere into an array that holds nothing yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deker_cluster.dataplane.staging import (
+    BATCH_BYTES,
+    Change,
+    Place,
+    batched,
+    commit_tiles,
+    stage,
+)
+from deker_cluster.errors import CommitConflictError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from deker_cluster.dataplane.session import Session
+    from deker_cluster.dataplane.tiled_array import TiledArray
+    from deker_cluster.registry.models import Lease
+    from deker_cluster.tilefile.image import TileImage
+
+__all__ = ["write_images"]
+
+
+def write_images(
+    session: Session,
+    array: TiledArray,
+    images: Mapping[int, Callable[[int], TileImage]],
+    *,
+    parallel: bool = True,
+) -> int:
+    """Fill an array with tile files, all or none, and return their size in bytes.
+
+    Parameters
+    ----------
+    images
+        Ordinal -> what makes the tile's file when given the version that it will have; called
+        from several threads, and dropped as soon as the shards have it.
+    parallel
+        Off: everything happens on the calling thread, which may then be one of the session's.
+
+    Raises
+    ------
+    CommitConflictError
+        The array has been written to; nothing was changed.
+
+    Others are those of :func:`.staging.commit_tiles`; what an image raises is passed on.
+    """
+    sizes: list[int] = []
+
+    def put(lease: Lease, places: list[Place]) -> list[Change]:
+        if lease.generations[array.id]:
+            raise CommitConflictError(f"array {array.id} has been written to by somebody else")
+        batches = batched(array, places, BATCH_BYTES)
+
+        def put_batch(batch: Sequence[Place]) -> list[Change]:
+            made = [images[place.ordinal](lease.token) for place in batch]
+            sizes.extend(image.total_bytes for image in made)
+            return stage(session, array, lease.token, batch, made)
+
+        groups = session.run_all(put_batch, batches) if parallel else map(put_batch, batches)
+        return [change for group in groups for change in group]
+
+    commit_tiles(session, array, sorted(images), put)
+    return sum(sizes)
