@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,10 @@ from rich.table import Table
 
 from deker_cluster import __version__
 from deker_cluster.core.manifest import TileEntry
-from deker_cluster.errors import DekerBaseApplicationError
+from deker_cluster.errors import DekerBaseApplicationError, DekerInstanceNotExistsError
 from deker_cluster.registry.opening import open_registry
 from deker_cluster.uri import Mode, parse_uri
+from deker_coordinator.exchange_cli import export, import_
 from deker_coordinator.local_ray import RayEndpoint, connect_ray
 
 if TYPE_CHECKING:
@@ -96,17 +98,13 @@ def _show(registry: Registry) -> None:
         f"{'yes' if server.appendonly else 'no'}, appendfsync {server.appendfsync}{warning}"
     )
     tiles: dict[int, list[int]] = {}
-    for collection in registry.collections():
-        after: int | None = None
-        while True:
-            page, after = registry.arrays(collection.id, after)
-            for array in page:
-                for packed in registry.all_entries(array.id).values.values():
+    for collection in registry.stored_collections():
+        with contextlib.suppress(DekerInstanceNotExistsError):  # deleted meanwhile
+            for part in registry.manifests(collection.id):
+                for packed in part.values.values():
                     entry = TileEntry.unpack(packed)
                     for number in entry.shards:
                         tiles.setdefault(number, []).append(entry.stored_bytes)
-            if after is None:
-                break
     table = Table("shard", "actor", "host", "path", "state", "tiles", "MB")
     for shard in registry.shard_map().shards:
         sizes = tiles.get(shard.number, [])
@@ -120,6 +118,10 @@ def _show(registry: Registry) -> None:
             f"{sum(sizes) / 1e6:.1f}",
         )
     console.print(table)
+
+
+main.add_command(import_)
+main.add_command(export)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,22 @@ from deker_cluster.errors import DekerClientError, ShardUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deker_cluster.transport.messages import FetchReply, FetchRequest, TileBlob, TileKey
+    from deker_cluster.transport.messages import (
+        FetchReply,
+        FetchRequest,
+        Inventory,
+        TileBlob,
+        TileCheck,
+        TileKey,
+    )
 
 __all__ = ["ActorShard", "actor_namespace", "call_actor"]
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
+
+_SLOW_DISK_BYTES_PER_S = 10e6
+"""What a check of stored bytes is given time for, beyond the deadline of any call."""
 
 
 def actor_namespace(cluster_id: str) -> str:
@@ -85,13 +95,15 @@ class ActorShard:
     deadline_s: float
     _pid: int = attrs.field(factory=os.getpid, init=False, repr=False)
 
-    def _call(self, method: str, *args: object) -> Any:
+    def _call(self, method: str, *args: object, extra_s: float = 0.0) -> Any:
         if self._pid != os.getpid():
             raise DekerClientError(
                 f"{self.name} cannot be called from a forked process: Ray does not work there; "
                 'use multiprocessing.get_context("spawn"), Ray tasks, or file://'
             )
-        return call_actor(self.name, self.namespace, method, *args, deadline_s=self.deadline_s)
+        return call_actor(
+            self.name, self.namespace, method, *args, deadline_s=self.deadline_s + extra_s
+        )
 
     def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
         """See :meth:`ShardHandle.fetch`. The payload is an Arrow buffer in Ray's object store."""
@@ -109,6 +121,26 @@ class ActorShard:
     def discard_array(self, array_id: str, up_to_version: int) -> None:
         """See :meth:`ShardHandle.discard_array`."""
         self._call("discard_array", array_id, up_to_version)
+
+    def inventory(
+        self, after: str | None, limit: int, arrays: Sequence[str] | None = None
+    ) -> Inventory:
+        """See :meth:`ShardHandle.inventory`."""
+        listed: Inventory = self._call("inventory", after, limit, arrays)
+        return listed
+
+    def present(self, paths: Sequence[str]) -> list[bool]:
+        """See :meth:`ShardHandle.present`."""
+        found: list[bool] = self._call("present", list(paths))
+        return found
+
+    def verify(self, checks: Sequence[TileCheck], *, deep: bool) -> list[str | None]:
+        """See :meth:`ShardHandle.verify`. The files are read where they lie."""
+        extra_s = sum(check.stored_bytes for check in checks) / _SLOW_DISK_BYTES_PER_S
+        problems: list[str | None] = self._call(
+            "verify", list(checks), deep, extra_s=extra_s if deep else 0.0
+        )
+        return problems
 
 
 def _out_of_band(blob: TileBlob) -> TileBlob:

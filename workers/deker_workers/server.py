@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from deker_cluster.transport.messages import FetchReply, FetchRequest, TileBlob, TileKey
+    from deker_cluster.transport.messages import (
+        FetchReply,
+        FetchRequest,
+        Inventory,
+        TileBlob,
+        TileCheck,
+        TileKey,
+    )
     from deker_cluster.uri import Address
 
 __all__ = ["ShardServer", "ShardSpec"]
@@ -147,3 +154,17 @@ class ShardServer:
     def discard_array(self, array_id: str, up_to_version: int) -> None:
         """See :meth:`ShardHandle.discard_array`."""
         self._ready().discard_array(array_id, up_to_version)
+
+    def inventory(
+        self, after: str | None, limit: int, arrays: Sequence[str] | None = None
+    ) -> Inventory:
+        """See :meth:`ShardHandle.inventory`."""
+        return self._ready().inventory(after, limit, arrays)
+
+    def present(self, paths: Sequence[str]) -> list[bool]:
+        """See :meth:`ShardHandle.present`."""
+        return self._ready().present(paths)
+
+    def verify(self, checks: Sequence[TileCheck], deep: bool) -> list[str | None]:
+        """See :meth:`ShardHandle.verify`."""
+        return self._ready().verify(checks, deep=deep)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from deker_workers.inventory import list_files
 from deker_workers.shard_directory import ShardDirectory
 from deker_workers.tile_store import TileStore
 
@@ -12,7 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deker_cluster.tilefile.reader import TileCache
-    from deker_cluster.transport.messages import FetchReply, FetchRequest, TileBlob, TileKey
+    from deker_cluster.transport.messages import (
+        FetchReply,
+        FetchRequest,
+        Inventory,
+        TileBlob,
+        TileCheck,
+        TileKey,
+    )
 
 __all__ = ["ShardService"]
 
@@ -59,3 +68,26 @@ class ShardService:
     def discard_array(self, array_id: str, up_to_version: int) -> None:
         """See :meth:`ShardHandle.discard_array`."""
         self._store.discard_array(array_id, up_to_version)
+
+    def inventory(
+        self, after: str | None, limit: int, arrays: Sequence[str] | None = None
+    ) -> Inventory:
+        """See :meth:`ShardHandle.inventory`.
+
+        Raises
+        ------
+        DataDirectoryError
+            The directory is gone, as when its disk is not mounted: that is not an empty shard.
+        """
+        self.directory.require()
+        return list_files(self.directory.root, after, limit, arrays)
+
+    def present(self, paths: Sequence[str]) -> list[bool]:
+        """See :meth:`ShardHandle.present`; raises as :meth:`inventory`."""
+        self.directory.require()
+        return [os.path.lexists(self.directory.root / path) for path in paths]
+
+    def verify(self, checks: Sequence[TileCheck], *, deep: bool) -> list[str | None]:
+        """See :meth:`ShardHandle.verify`; raises as :meth:`inventory`."""
+        self.directory.require()
+        return self._store.verify(checks, deep=deep)

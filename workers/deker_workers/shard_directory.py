@@ -16,13 +16,16 @@ from deker_workers.atomic_write import make_directory, storage_errors, write_fil
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FORMAT_VERSION", "ShardDirectory"]
+__all__ = ["FORMAT_VERSION", "OWN_FILES", "ShardDirectory"]
 
 FORMAT_VERSION = 1
 """Version of the layout of a data directory; a newer one is refused."""
 
 _IDENTITY = "shard.json"
 _LOCK = "shard.lock"
+
+OWN_FILES = frozenset({_IDENTITY, _LOCK})
+"""What a shard's directory holds beside the folder of its tiles."""
 
 
 @attrs.frozen
@@ -86,6 +89,10 @@ class ShardDirectory:
         with storage_errors(root):
             write_files([(root / _IDENTITY, [(0, text)])])
         return cls(root, cluster_id, record["shard_id"])  # type: ignore[arg-type]
+
+    def require(self) -> None:
+        """Make sure that the directory is still this shard's; raises as :meth:`open`."""
+        ShardDirectory.open(self.root, self.cluster_id, self.shard_id)
 
     def lock(self) -> int:
         """Claim the directory for one actor; the claim ends with the process.

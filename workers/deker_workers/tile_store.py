@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deker_cluster.errors import DekerIntegrityError
+from deker_cluster.errors import DekerBaseApplicationError, DekerIntegrityError
 from deker_cluster.tilefile.layout import array_dir, parse_tile_path, tile_path
 from deker_cluster.tilefile.reader import TileCache, TileFile, stored_ranges
 from deker_cluster.transport.messages import (
+    MISSING_FILE,
     FetchedTile,
     FetchReply,
     FetchRequest,
     TileBlob,
+    TileCheck,
     TileKey,
 )
 from deker_workers.atomic_write import TEMPORARY_PREFIX, final_name, write_files
@@ -22,6 +24,8 @@ from deker_workers.atomic_write import TEMPORARY_PREFIX, final_name, write_files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from deker_cluster.tilefile.index import TileIndex
 
 __all__ = ["TileStore"]
 
@@ -95,6 +99,24 @@ class TileStore:
                         at += size
         return FetchReply(tuple(located and located[1] for located in found), payload)
 
+    def verify(self, checks: Sequence[TileCheck], *, deep: bool) -> list[str | None]:
+        """See :meth:`ShardHandle.verify`. Opens anew: what is open may be gone from disk."""
+        return [self._problem(check, deep) for check in checks]
+
+    def _problem(self, check: TileCheck, deep: bool) -> str | None:
+        try:
+            with TileFile.open(self.path(check.key)) as file:
+                problem = _difference(file.index, check)
+                if problem is None and deep:
+                    file.verify()
+        except FileNotFoundError:
+            return MISSING_FILE
+        except DekerIntegrityError as error:
+            return error.what
+        except (DekerBaseApplicationError, OSError, ValueError, MemoryError) as error:
+            return f"the tile's file cannot be read: {error}"
+        return problem
+
     def _locate(
         self, request: FetchRequest, begin: int, pinned: contextlib.ExitStack
     ) -> tuple[TileFile, FetchedTile] | None:
@@ -115,6 +137,19 @@ class TileStore:
             raise DekerIntegrityError(
                 error.what, key.array_id, key.ordinal, str(self._root)
             ) from error
+
+
+def _difference(index: TileIndex, check: TileCheck) -> str | None:
+    """Say in what a file's index is not what was committed, or not what the schema demands."""
+    if index.digest != check.digest:
+        return "the tile's file is not the one that was committed"
+    if index.file_bytes != check.stored_bytes:
+        return f"the tile's file has {index.file_bytes} bytes, {check.stored_bytes} were committed"
+    if check.dtype is not None and index.dtype != np.dtype(check.dtype):
+        return f"the tile holds {index.dtype}, the schema says {np.dtype(check.dtype)}"
+    if check.shape is not None and index.shape != check.shape:
+        return f"the tile has shape {index.shape}, the schema makes it {check.shape}"
+    return None
 
 
 def _remove_temporaries(path: Path) -> None:
