@@ -7,24 +7,30 @@ from collections import OrderedDict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from deker_cluster.attribute_index import index_keys
 from deker_cluster.attributes import decode_values, encode_values, merge_custom
 from deker_cluster.core.tile_grid import TileGrid
 from deker_cluster.dataplane.tiled_array import TiledArray
-from deker_cluster.dimensions import Dimension, TimeDimension, build
+from deker_cluster.dimensions import AnyDimension, build
 from deker_cluster.errors import (
     DekerInstanceNotExistsError,
     DekerMetaDataError,
     DekerValidationError,
 )
-from deker_cluster.indexing import resolve_index
+from deker_cluster.indexing import resolve_index, resolve_names
 from deker_cluster.registry.models import ArrayRecord
 from deker_cluster.schemas import ArraySchema, VArraySchema
 from deker_cluster.subset import Subset, VSubset
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
     import numpy as np
+    import numpy.typing as npt
 
     from deker_cluster.collection import Collection
+    from deker_cluster.core.selection import Selection
     from deker_cluster.dataplane.session import Session
 
 __all__ = ["Array", "BaseArray", "VArray", "decode_meta", "encode_meta"]
@@ -80,6 +86,11 @@ class BaseArray:
         return self._collection.name
 
     @property
+    def parent(self) -> Collection:
+        """Handle of the collection."""
+        return self._collection
+
+    @property
     def schema(self) -> ArraySchema | VArraySchema:
         """The collection's schema."""
         return self._collection.schema
@@ -115,7 +126,7 @@ class BaseArray:
         return OrderedDict(self._attributes[1])
 
     @cached_property
-    def dimensions(self) -> tuple[Dimension | TimeDimension, ...]:
+    def dimensions(self) -> tuple[AnyDimension, ...]:
         """The dimensions with their coordinates; time origins are this array's own."""
         primary, custom = self._attributes
         return tuple(build(schema, {**primary, **custom}) for schema in self.schema.dimensions)
@@ -149,13 +160,17 @@ class BaseArray:
             },
         )
 
+    def located(self, selection: Selection) -> Selection:
+        """Return selected cells as cells of :attr:`tiled`."""
+        return selection
+
     @property
     def as_dict(self) -> dict[str, Any]:
-        """Everything about the array but its data."""
+        """Everything about the array but its data; time dimensions have this array's origin."""
         return {
             "id": self.id,
             "collection": self.collection,
-            "dimensions": [dimension.as_dict for dimension in self.schema.dimensions],
+            "dimensions": [dimension.as_dict for dimension in self.dimensions],
             "shape": self.shape,
             "named_shape": self.named_shape,
             "primary_attributes": self.primary_attributes,
@@ -192,7 +207,8 @@ class BaseArray:
                 self.schema.attributes, custom, attributes, self.schema.origin_attributes
             )
             meta = encode_meta(primary, merged)
-            if self.session.registry.update_meta(self.id, record.meta, meta):
+            index = index_keys(self.schema.attributes, {**primary, **merged})
+            if self.session.registry.update_meta(self.id, record.meta, meta, index):
                 self._forget()
                 self._record = ArrayRecord(
                     id=record.id,
@@ -227,6 +243,50 @@ class BaseArray:
             The index leaves the array, or matches nothing on a dimension.
         """
         return self._subset_class(self, resolve_index(index, self.dimensions))
+
+    def sel(
+        self,
+        indexers: Mapping[str, object] | None = None,
+        /,
+        *,
+        method: str | None = None,
+        tolerance: float | timedelta | Mapping[str, float | timedelta] | None = None,
+        **by_name: object,
+    ) -> Subset:
+        """Select a part by dimension names, also by the nearest cells. Nothing is read yet.
+
+        Parameters
+        ----------
+        indexers, by_name
+            Names of dimensions to what would stand between the brackets for them; others are
+            taken whole. The dict is for names that cannot be keywords.
+        method
+            ``"nearest"`` takes the cells nearest to floats on a scale and to instants: the lower
+            position of two, the first or last cell outside.
+        tolerance
+            Greatest distance then: in units of the scale; in time a timedelta, or seconds. One for
+            all dimensions, or a dict by name.
+
+        Raises
+        ------
+        DekerIndexError
+            An unknown dimension, as ``array[index]``, or nothing within the tolerance.
+        DekerValidationError
+            Another method, or no possible tolerance.
+        """
+        selection = resolve_names(
+            indexers, by_name, self.dimensions, method=method, tolerance=tolerance
+        )
+        return self._subset_class(self, selection)
+
+    def __setitem__(self, index: object, data: object) -> None:
+        """Write into a part of the array: ``self[index].update(data)``."""
+        self[index].update(data)
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        return self[...].__array__(dtype, copy)
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -27,6 +27,7 @@ from deker_cluster.errors import DekerMetaDataError, DekerValidationError
 __all__ = [
     "AttributeSchema",
     "attribute_type_from_json",
+    "checked_value",
     "decode_values",
     "encode_values",
     "merge_custom",
@@ -147,7 +148,7 @@ def validate_attributes(
     for schema in schema_attrs:
         value = given[schema.primary].get(schema.name)
         needed = schema.primary or schema.name in required_custom
-        result[schema.primary][schema.name] = _checked(schema, value, needed)
+        result[schema.primary][schema.name] = checked_value(schema, value, needed)
     return result[True], result[False]
 
 
@@ -175,7 +176,7 @@ def merge_custom(
             continue
         if schema.name in update:
             needed = schema.name in required_custom
-            merged[schema.name] = _checked(schema, update[schema.name], needed)
+            merged[schema.name] = checked_value(schema, update[schema.name], needed)
         else:
             merged[schema.name] = current.get(schema.name)
     return merged
@@ -218,7 +219,7 @@ def primary_key(schema_attrs: Collection[AttributeSchema], values: Mapping[str, 
         As :func:`validate_attributes` for the primary attributes. Other names are ignored.
     """
     parts = [
-        _key_part(_checked(schema, values.get(schema.name), needed=True))
+        _key_part(checked_value(schema, values.get(schema.name), needed=True))
         for schema in schema_attrs
         if schema.primary
     ]
@@ -250,7 +251,8 @@ def _check_names(
             )
 
 
-def _checked(schema: AttributeSchema, value: object, needed: bool) -> Any:
+def checked_value(schema: AttributeSchema, value: object, needed: bool) -> Any:
+    """Return a value as the declared type; raise DekerValidationError if it would change."""
     which = "primary" if schema.primary else "custom"
     if value is None:
         if needed:

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import threading
-import weakref
-from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, Self
+import logging
+import math
+import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from deker_cluster.collection import Collection, collection_record
+from deker_cluster.client_options import checked_executor, session_options
+from deker_cluster.collection import (
+    METADATA_VERSION,
+    STORAGE_ADAPTER,
+    Collection,
+    checked_tile_shape,
+    collection_record,
+    schema_and_options,
+)
+from deker_cluster.connection import Connection
 from deker_cluster.core.ids import new_id
-from deker_cluster.dataplane.session import Session, SessionOptions
-from deker_cluster.embedded import open_session
-from deker_cluster.errors import DekerClientError, DekerMetaDataError, DekerValidationError
+from deker_cluster.dtypes import shown
+from deker_cluster.errors import (
+    DekerCollectionNotExistsError,
+    DekerMetaDataError,
+    DekerStorageError,
+)
+from deker_cluster.integrity import IntegrityReport, check_integrity
+from deker_cluster.locks import clear_locks
+from deker_cluster.log import set_logging_level
+from deker_cluster.memory import require_memory
 from deker_cluster.names import validate_collection_name
-from deker_cluster.options import HDF5Options
 from deker_cluster.registry.models import CollectionRecord
-from deker_cluster.schemas import ArraySchema, VArraySchema, schema_from_dict
-from deker_cluster.sharing import SessionPool
-from deker_cluster.uri import Address, Mode, parse_uri
+from deker_cluster.storage_size import storage_size
+from deker_cluster.types import StorageSize
+from deker_cluster.uri import parse_uri
+from deker_cluster.warnings import DekerWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from types import TracebackType
+    from collections.abc import Iterator
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    from deker_cluster.options import HDF5Options
+    from deker_cluster.schemas import ArraySchema, VArraySchema
 
 __all__ = ["Client"]
 
-# Clients of this process by address: a handle that comes out of a pickle uses one that is open.
-_open_clients: weakref.WeakValueDictionary[tuple[int, str], Client] = weakref.WeakValueDictionary()
-# Sessions of clients that unpickling opened and that nobody uses at the moment.
-_idle_sessions = SessionPool()
-_clients_lock = threading.RLock()
 
-
-class Client:
+class Client(Connection):
     """A connection to a storage, opened on construction.
 
     Parameters
@@ -49,11 +63,22 @@ class Client:
         Threads of the own pool; processors + 4 by default.
     write_lock_timeout
         How long a write waits for other writers of the same tiles, s.
+    write_lock_check_interval
+        Checked for Deker's sake, without effect: who waits for tiles looks far more often, s.
+    loglevel
+        Name of the level from which on this package logs in this process.
+    memory_limit
+        Greatest result of one read, and greatest tile of a new collection: bytes, or digits with
+        one of K, M, G, T (of 1024). 0: the memory and swap space that are free.
+    skip_collection_create_memory_check
+        Allow collections with tiles that this machine could not hold in memory.
     durability
         ``"fsync"``: what was acknowledged survives a power cut. ``"os"``: it survives the end of
         any process, and bulk ingestion is faster.
     verify
         Whether checksums are verified on every read.
+    **kwargs
+        Kept in :attr:`kwargs`, as Deker does for its adapters, with a warning: nobody reads them.
 
     Raises
     ------
@@ -66,6 +91,15 @@ class Client:
     Clients and all their handles may be used by several threads and pickled to other processes.
     """
 
+    meta_version: ClassVar[str] = METADATA_VERSION
+    """Version of the form of collection metadata."""
+    logger: ClassVar[logging.Logger] = logging.getLogger("deker_cluster")
+    """What this package logs to."""
+    _checks_memory = True
+    # What a client that comes out of a pickle has.
+    kwargs: Mapping[str, Any] = MappingProxyType({})
+    """Options that nobody knows."""
+
     def __init__(
         self,
         uri: str = "",
@@ -73,94 +107,76 @@ class Client:
         executor: Executor | None = None,
         workers: int | None = None,
         write_lock_timeout: float = 60,
+        write_lock_check_interval: float = 1,
+        loglevel: str = "ERROR",
+        memory_limit: int | str = 0,
+        skip_collection_create_memory_check: bool = False,
         durability: str = "fsync",
         verify: bool = True,
+        **kwargs: Any,
     ) -> None:
-        if executor is not None and not isinstance(executor, Executor):
-            raise DekerClientError(
-                f"executor must be a concurrent.futures.Executor, not {executor!r}"
+        options = session_options(
+            workers=workers,
+            write_lock_timeout=write_lock_timeout,
+            write_lock_check_interval=write_lock_check_interval,
+            loglevel=loglevel,
+            memory_limit=memory_limit,
+            skip_collection_create_memory_check=skip_collection_create_memory_check,
+            durability=durability,
+            verify=verify,
+        )
+        if kwargs:
+            warnings.warn(
+                f"options that no client of deker_cluster has: {', '.join(kwargs)}; "
+                "they are kept in Client.kwargs and have no effect",
+                DekerWarning,
+                stacklevel=2,
             )
-        options = _options(workers, write_lock_timeout, durability, verify)
-        self._set_up(parse_uri(uri), options, executor)
-
-    def _set_up(
-        self,
-        address: Address,
-        options: SessionOptions,
-        executor: Executor | None,
-        *,
-        pooled: bool = False,
-    ) -> None:
-        self._session: Session | None = None
-        self._address = address
-        self._options = options
-        self._executor = executor
-        self._pooled = pooled
-        self._open()
-
-    def _open(self) -> None:
-        session = _idle_sessions.take(self._address.uri) if self._pooled else None
-        self._session = session or open_session(self._address, self._options, self._executor)
-        with _clients_lock:
-            _open_clients[os.getpid(), self._address.uri] = self
-
-    @property
-    def session(self) -> Session:
-        """The open connection.
-
-        Raises
-        ------
-        DekerClientError
-            The client is closed.
-        """
-        if self._session is None:
-            raise DekerClientError(f"the client of {self._address} is closed; open a new one")
-        return self._session
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the client can be used."""
-        return self._session is not None
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the client was closed."""
-        return self._session is None
-
-    def close(self) -> None:
-        """Leave the storage; the last to leave a path stops its services. Idempotent."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        set_logging_level(loglevel)
+        self._checks_memory = not skip_collection_create_memory_check
+        self.kwargs = kwargs
+        self._set_up(parse_uri(uri), options, checked_executor(executor))
 
     def create_collection(
         self,
         name: str,
         schema: ArraySchema | VArraySchema,
         collection_options: HDF5Options | None = None,
+        storage_adapter_type: str | None = None,
     ) -> Collection:
         """Make a collection.
+
+        Parameters
+        ----------
+        collection_options
+            Chunks and compression of the tiles.
+        storage_adapter_type
+            ``"HDF5StorageAdapter"``, which is what None stands for: there is no other.
 
         Raises
         ------
         DekerCollectionAlreadyExistsError
             The name is taken.
+        DekerMemoryError
+            A tile is larger than the memory limit.
+        DekerStorageError
+            Another storage adapter.
         DekerValidationError
             The name, the schema or the options cannot be accepted; nothing was changed.
         """
         name = validate_collection_name(name)
-        if not isinstance(schema, ArraySchema | VArraySchema):
-            raise DekerValidationError(
-                f"the schema of collection {name!r} must be an ArraySchema or a VArraySchema, "
-                f"not {type(schema).__name__}"
+        if storage_adapter_type not in (None, STORAGE_ADAPTER):
+            raise DekerStorageError(
+                f"there is no storage adapter {storage_adapter_type!r}: tiles are HDF5 files, "
+                f"{STORAGE_ADAPTER!r}"
             )
-        if collection_options is not None and not isinstance(collection_options, HDF5Options):
-            raise DekerValidationError(
-                f"the options of collection {name!r} must be HDF5Options, "
-                f"not {type(collection_options).__name__}"
+        tile_shape = checked_tile_shape(name, schema, collection_options)
+        if self._checks_memory:
+            require_memory(
+                math.prod(tile_shape) * schema.dtype.itemsize,
+                self._options.memory_limit_bytes,
+                f"a tile {tile_shape} of {schema.dtype} of collection {name!r}",
             )
-        tile_shape = schema.arrays_shape if isinstance(schema, VArraySchema) else schema.shape
-        (collection_options or HDF5Options()).validate_for(tile_shape, schema.dtype)
         record = CollectionRecord(
             id=new_id(), name=name, record=collection_record(name, schema, collection_options)
         )
@@ -168,9 +184,19 @@ class Client:
         return Collection(self, record)
 
     def get_collection(self, name: str) -> Collection | None:
-        """Return a collection, None if there is none of that name."""
+        """Return a collection, None if there is none of that name.
+
+        Raises
+        ------
+        DekerMetaDataError
+            Its metadata cannot be read.
+        """
         record = self.session.registry.collection(validate_collection_name(name))
-        return None if record is None else Collection(self, record)
+        if record is None:
+            return None
+        found = Collection(self, record)
+        _ = found.schema
+        return found
 
     def collection_from_dict(self, collection_data: Mapping[str, Any]) -> Collection:
         """Make a collection from the ``as_dict`` of another, this package's or Deker's.
@@ -178,112 +204,103 @@ class Client:
         Raises
         ------
         DekerMetaDataError
-            Something is missing in it, or it is of a newer version.
+            Something is missing in it or cannot be read, or it is of a newer version.
         """
-        data = dict(collection_data)
-        try:
-            schema = schema_from_dict(data["schema"], data["type"])
-            name = data["name"]
-        except KeyError as error:
-            raise DekerMetaDataError(f"the collection's dict lacks {error}") from error
-        options = data.get("options")
-        return self.create_collection(
-            name, schema, None if options is None else HDF5Options.from_json(options)
+        if not isinstance(collection_data, Mapping) or "name" not in collection_data:
+            raise DekerMetaDataError(
+                f"a collection's dict with its name is needed, not {shown(collection_data)}"
+            )
+        return self.create_collection(collection_data["name"], *schema_and_options(collection_data))
+
+    def calculate_storage_size(self, collection_name: str = "") -> StorageSize:
+        """Return how much room the tiles of a collection, or of all, take; every copy counts.
+
+        Raises
+        ------
+        DekerCollectionNotExistsError
+            There is no such collection.
+        """
+        return StorageSize.of(storage_size(self.session, self._id_of(collection_name)))
+
+    def check_integrity(
+        self,
+        level: int = 1,
+        stop_on_error: bool = True,
+        to_file: bool | str | Path = False,
+        collection: str | None = None,
+    ) -> IntegrityReport:
+        """Look for damage, print what was found, and return it; nothing is changed.
+
+        Others may read and write meanwhile.
+
+        Parameters
+        ----------
+        level
+            1: metadata of collections. 2: that of arrays, and what dead writers left. 3: every
+            tile is where the manifest says, of the right size and kind, and no file is left over.
+            4: every stored byte matches its checksum.
+        stop_on_error
+            Raise the first finding, instead of collecting all.
+        to_file
+            Also write the report: True for a file in the current directory, or a path; one that
+            ends in ``.json`` gets JSON.
+        collection
+            Name of the only collection to look at.
+
+        Raises
+        ------
+        DekerIntegrityError
+            The first finding, with `stop_on_error`.
+        DekerCollectionNotExistsError
+            There is no such collection.
+        DekerValidationError
+            An argument makes no sense.
+        """
+        return check_integrity(
+            self.session,
+            level=level,
+            stop_on_error=stop_on_error,
+            to_file=to_file,
+            collection=collection,
         )
 
-    @property
-    def root_path(self) -> str | None:
-        """The storage's directory; None for a cluster by its registry."""
-        return None if self._address.path is None else str(self._address.path)
+    def clear_locks(self, collection_name: str | None = None) -> int:
+        """End all writes that are under way, in a collection or anywhere; return how many.
+
+        What such a writer wrote never becomes visible, it gets a ``CommitConflictError``. Locks of
+        writers that died end by themselves after some 20 s, so this is rarely needed.
+
+        Raises
+        ------
+        DekerCollectionNotExistsError
+            There is no such collection.
+        """
+        return clear_locks(self.session, self._id_of(collection_name))
+
+    def _id_of(self, name: str | None) -> str | None:
+        if not name:
+            return None
+        record = self.session.registry.collection(name)
+        if record is None:
+            raise DekerCollectionNotExistsError(f"there is no collection named {name!r}")
+        return record.id
 
     def __iter__(self) -> Iterator[Collection]:
-        return iter([Collection(self, record) for record in self.session.registry.collections()])
+        """Yield the collections by name; those whose metadata cannot be read give a warning."""
+        for record in self.session.registry.collections():
+            found = Collection(self, record)
+            try:
+                _ = found.schema
+            except DekerMetaDataError as error:
+                warnings.warn(
+                    f"collection {found.name!r} was passed over: {error}", DekerWarning, 2
+                )
+            else:
+                yield found
 
-    def __enter__(self) -> Self:
-        if self._session is None:
-            self._open()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        # Handles hold their client: when nobody does any more, nobody can use it either.
-        session = getattr(self, "_session", None)
-        if session is None:
-            return
-        if self._pooled:
-            _idle_sessions.give(self._address.uri, session)
-        else:
-            self.close()
-
-    def __repr__(self) -> str:
-        return f"Client({str(self._address)!r}, {'open' if self.is_open else 'closed'})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self._address, self._options)
-
-    @classmethod
-    def reopen(cls, address: Address, options: SessionOptions) -> Client:
-        """Return an open client of this process for a handle that was pickled elsewhere."""
-        key = (os.getpid(), address.uri)
-        with _clients_lock:
-            known = _open_clients.get(key)
-            if known is not None and known.is_open:
-                return known
-            _require_storage(address)
-            client = cls.__new__(cls)
-            client._set_up(address, options, None, pooled=True)  # noqa: SLF001 - of this class
-            return client
-
-
-@atexit.register
-def _close_all() -> None:
-    """Close what the user left open, while everything that closing needs is still there."""
-    for client in list(_open_clients.values()):
-        client.close()
-    _idle_sessions.end()
-
-
-# A plain function: Ray's pickler would take a class method apart instead of naming it.
-def _reopen(address: Address, options: SessionOptions) -> Client:
-    return Client.reopen(address, options)
-
-
-def _require_storage(address: Address) -> None:
-    """Refuse to make a new, empty storage where a handle says that one should be."""
-    if address.mode is not Mode.CLUSTER and address.path is not None and not address.path.is_dir():
-        raise DekerClientError(
-            f"{address} is a directory of another machine: handles of it work on that machine "
-            "only; for several machines start a cluster and use deker://host:port/name"
-        )
-
-
-def _options(
-    workers: object, write_lock_timeout: object, durability: object, verify: object
-) -> SessionOptions:
-    if workers is None:
-        workers = (os.cpu_count() or 1) + 4
-    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-        raise DekerClientError(f"workers must be a positive int, not {workers!r}")
-    if (
-        not isinstance(write_lock_timeout, int | float)
-        or isinstance(write_lock_timeout, bool)
-        or not write_lock_timeout >= 0
-    ):
-        raise DekerClientError(
-            f"write_lock_timeout must be a number of seconds, not {write_lock_timeout!r}"
-        )
-    if durability not in ("fsync", "os"):
-        raise DekerClientError(f'durability must be "fsync" or "os", not {durability!r}')
-    return SessionOptions(
-        workers=workers,
-        write_lock_timeout_s=float(write_lock_timeout),
-        durability=str(durability),
-        verify=bool(verify),
-    )
+    def __contains__(self, item: object) -> bool:
+        """Whether a collection, given as a handle or by its name, is there now."""
+        if isinstance(item, Collection):
+            found = self.session.registry.collection(item.name)
+            return found is not None and found.id == item.id
+        return isinstance(item, str) and self.session.registry.collection(item) is not None

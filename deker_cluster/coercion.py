@@ -17,9 +17,10 @@ def coerce(
 ) -> npt.NDArray[Any]:
     """Return `data` as an array of `dtype` and `shape`; a scalar is broadcast (read-only then).
 
-    Arrays of another dtype are taken if every value of it fits (``np.can_cast(..., "safe")``).
-    Python numbers, and lists of them, are taken if these very values fit; floating point numbers
-    may be rounded to the array's precision. Masked cells become `fill`.
+    Arrays of another dtype are taken if every value of it fits (``np.can_cast(..., "safe")``), and
+    so is what converts itself to an array, such as data frames. Single numbers, and lists of
+    numbers, are taken if these very values fit; floating point numbers may be rounded to the
+    array's precision. Masked cells become `fill`.
 
     Raises
     ------
@@ -34,16 +35,16 @@ def coerce(
         raise DekerArrayError("no data: update() takes an array, a list or a number, not None")
     if isinstance(data, np.ma.MaskedArray):
         data = np.where(np.ma.getmaskarray(data), fill, _checked(data.data, dtype))
-    typed = isinstance(data, np.ndarray | np.generic) or hasattr(data, "__array__")
+    typed = hasattr(data, "__array__")
     try:
         values: npt.NDArray[Any] = np.asarray(data)
-    except ValueError as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise DekerArrayTypeError(f"the data are ragged or no numbers: {error}") from error
-    if typed:
+    if typed and values.ndim > 0:
         values = _checked(values, dtype)
     elif values.dtype.kind == "f" and dtype.kind in "iu":
         # numpy makes rounded floats of a list with both small and very large ints.
-        values = _exact(np.asarray(data, object), dtype)
+        values = _exact(np.asarray(values if typed else data, object), dtype)
     else:
         values = _literal(values, dtype)
     if values.shape == shape:

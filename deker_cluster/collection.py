@@ -8,28 +8,65 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from deker_cluster.arrays import Array, BaseArray, VArray, encode_meta
+from deker_cluster.attribute_index import index_keys
 from deker_cluster.attributes import primary_key, validate_attributes
 from deker_cluster.core.ids import new_id, validate_id
-from deker_cluster.errors import DekerMetaDataError
+from deker_cluster.errors import (
+    DekerInvalidManagerCallError,
+    DekerMetaDataError,
+    DekerValidationError,
+)
 from deker_cluster.filters import FilteredManager
+from deker_cluster.managers import ArrayManager
 from deker_cluster.options import HDF5Options
 from deker_cluster.registry.models import ArrayRecord, CollectionRecord
 from deker_cluster.schemas import ArraySchema, VArraySchema, schema_from_dict
+from deker_cluster.tiles import TileManager, tile_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from deker_cluster.client import Client
     from deker_cluster.dataplane.session import Session
 
-__all__ = ["METADATA_VERSION", "Collection", "collection_record"]
+__all__ = [
+    "METADATA_VERSION",
+    "STORAGE_ADAPTER",
+    "Collection",
+    "checked_tile_shape",
+    "collection_record",
+]
 
 METADATA_VERSION = "0.2"
 """Version of the form of :attr:`Collection.as_dict`: Deker's, whose dicts are read too."""
 
 STORAGE_ADAPTER = "HDF5StorageAdapter"
+"""Deker's name for tiles in HDF5 files."""
 
 _PAGE = 1000
+
+
+def checked_tile_shape(name: str, schema: object, options: object) -> tuple[int, ...]:
+    """Make sure that tiles of a new collection could be written, and return their shape.
+
+    Raises
+    ------
+    DekerValidationError
+        Schema or options are none, or the options do not fit the tiles.
+    """
+    if not isinstance(schema, ArraySchema | VArraySchema):
+        raise DekerValidationError(
+            f"the schema of collection {name!r} must be an ArraySchema or a VArraySchema, "
+            f"not {type(schema).__name__}"
+        )
+    if options is not None and not isinstance(options, HDF5Options):
+        raise DekerValidationError(
+            f"the options of collection {name!r} must be HDF5Options, not {type(options).__name__}"
+        )
+    tile_shape = schema.arrays_shape if isinstance(schema, VArraySchema) else schema.shape
+    (options or HDF5Options()).validate_for(tile_shape, schema.dtype)
+    return tile_shape
 
 
 def collection_record(
@@ -40,11 +77,43 @@ def collection_record(
         "name": name,
         "type": "varray" if isinstance(schema, VArraySchema) else "array",
         "schema": schema.as_dict,
-        "options": None if options is None else options.to_json(),
+        "options": None if options is None else options.as_dict,
         "storage_adapter": STORAGE_ADAPTER,
         "metadata_version": METADATA_VERSION,
         "replication": 1,
     }
+
+
+def schema_and_options(
+    record: Mapping[str, Any],
+) -> tuple[ArraySchema | VArraySchema, HDF5Options | None]:
+    """Return what a collection's metadata say of its arrays and tiles.
+
+    Raises
+    ------
+    DekerMetaDataError
+        Something is missing or cannot be read, or the metadata are of a newer version.
+    """
+    try:
+        version = str(record["metadata_version"])
+        if _numbers(version) > _numbers(METADATA_VERSION):
+            raise DekerMetaDataError(
+                f"metadata of version {version!r} are newer than {METADATA_VERSION}, which this "
+                "program reads: update it"
+            )
+        schema = schema_from_dict(record["schema"], record["type"])
+    except KeyError as error:
+        raise DekerMetaDataError(f"the metadata lack {error}") from error
+    options = record.get("options")
+    return schema, None if options is None else HDF5Options.from_json(options)
+
+
+def _numbers(version: str) -> list[int]:
+    # As text, 0.10 would be older than 0.2.
+    try:
+        return [int(part) for part in version.split(".")]
+    except ValueError as error:
+        raise DekerMetaDataError(f"metadata of version {version!r}: no such version") from error
 
 
 class Collection:
@@ -64,31 +133,59 @@ class Collection:
         """Name of the collection."""
         return self._record.name
 
-    @cached_property
+    @property
     def schema(self) -> ArraySchema | VArraySchema:
         """The schema of the arrays."""
-        try:
-            return schema_from_dict(self._record.record["schema"], self._record.record["type"])
-        except KeyError as error:
-            raise DekerMetaDataError(
-                f"metadata of collection {self.name!r} lack {error}"
-            ) from error
+        return self._described[0]
 
-    @property
-    def array_schema(self) -> ArraySchema | None:
-        """The schema, if the arrays are plain ones."""
-        return self.schema if isinstance(self.schema, ArraySchema) else None
+    @cached_property
+    def _described(self) -> tuple[ArraySchema | VArraySchema, HDF5Options | None]:
+        try:
+            return schema_and_options(self._record.record)
+        except DekerMetaDataError as error:
+            raise DekerMetaDataError(f"collection {self.name!r}: {error}") from error
+
+    @cached_property
+    def array_schema(self) -> ArraySchema:
+        """The schema of plain arrays; in a collection of virtual arrays, that of their tiles."""
+        return self.schema if isinstance(self.schema, ArraySchema) else tile_schema(self.schema)
 
     @property
     def varray_schema(self) -> VArraySchema | None:
         """The schema, if the arrays are virtual ones."""
         return self.schema if isinstance(self.schema, VArraySchema) else None
 
-    @cached_property
+    @property
+    def arrays(self) -> ArrayManager | TileManager:
+        """The plain arrays; in a collection of virtual arrays, the tiles that are stored."""
+        if isinstance(self.schema, ArraySchema):
+            return ArrayManager(self)
+        return TileManager(self)
+
+    @property
+    def varrays(self) -> ArrayManager:
+        """The virtual arrays.
+
+        Raises
+        ------
+        DekerInvalidManagerCallError
+            The collection holds plain ones.
+        """
+        if isinstance(self.schema, ArraySchema):
+            raise DekerInvalidManagerCallError(
+                f"collection {self.name!r} holds plain arrays: use .arrays"
+            )
+        return ArrayManager(self)
+
+    @property
+    def path(self) -> Path | None:
+        """Directory where the files are, with those of other collections; None for a cluster."""
+        return self._client.root_path
+
+    @property
     def options(self) -> HDF5Options | None:
         """Chunks and compression, as they were given."""
-        stored = self._record.record.get("options")
-        return None if stored is None else HDF5Options.from_json(stored)
+        return self._described[1]
 
     @property
     def hdf5_options(self) -> HDF5Options:
@@ -149,12 +246,17 @@ class Collection:
         )
         key = primary_key(schema.attributes, primary) if primary else None
         meta = encode_meta(primary, custom)
-        self.session.registry.create_array(self.id, array_id, key, meta)
+        index = index_keys(schema.attributes, {**primary, **custom})
+        self.session.registry.create_array(self.id, array_id, key, meta, index)
         return self.handle(ArrayRecord(id=array_id, collection_id=self.id, meta=meta, generation=0))
 
-    def filter(self, conditions: Mapping[str, Any]) -> FilteredManager:
-        """Look for an array by ``{"id": ...}`` or by all its primary attributes."""
-        return FilteredManager(self, conditions)
+    def filter(self, filters: Mapping[str, Any]) -> FilteredManager:
+        """Look for arrays by their attributes; see :class:`.FilteredManager`.
+
+        ``collection.filter({"dt": slice("2023-01-01", None)}).order_by("dt")`` can be iterated
+        over, counted, and asked for its first and last array.
+        """
+        return FilteredManager(self, filters)
 
     def clear(self) -> None:
         """Delete all arrays; the collection stays."""
@@ -179,6 +281,17 @@ class Collection:
 
     def __len__(self) -> int:
         return self.session.registry.count_arrays(self.id)
+
+    def __contains__(self, item: object) -> bool:
+        """Whether an array, given as a handle or by its id, is in the collection now."""
+        array_id = item.id if isinstance(item, BaseArray) else item
+        if not isinstance(array_id, str):
+            return False
+        try:
+            record = self.session.registry.array(validate_id(array_id))
+        except DekerValidationError:
+            return False
+        return record is not None and record.collection_id == self.id
 
     def __bool__(self) -> bool:
         return True  # an empty collection is still one: `if collection:` asks whether it was found

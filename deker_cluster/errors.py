@@ -28,6 +28,8 @@
     ├── DekerLockError *                         a lease was not granted in time
     ├── CommitConflictError *                    someone else committed first
     ├── CommitStateUnknownError                  the registry went away during a commit: ask again
+    ├── DekerStorageError                        a storage adapter that is not there
+    ├── XarrayMissingError (ImportError)         read_xarray() without xarray
     ├── DekerIntegrityError                      stored bytes are not what was written
     ├── ShardUnavailableError *                  a shard did not answer before the deadline
     └── StorageFullError *                       no room on a shard's disk
@@ -67,6 +69,7 @@ __all__ = [
     "DekerLockError",
     "DekerMemoryError",
     "DekerMetaDataError",
+    "DekerStorageError",
     "DekerSubsetError",
     "DekerURIError",
     "DekerVSubsetError",
@@ -75,6 +78,7 @@ __all__ = [
     "RegistryUnavailableError",
     "ShardUnavailableError",
     "StorageFullError",
+    "XarrayMissingError",
 ]
 
 
@@ -193,6 +197,14 @@ class DekerInstanceNotExistsError(DekerBaseApplicationError):
 
 class DekerInvalidManagerCallError(DekerBaseApplicationError):
     """``.varrays`` of a collection of plain arrays."""
+
+
+class DekerStorageError(DekerBaseApplicationError):
+    """A storage adapter of another name than ``HDF5StorageAdapter``."""
+
+
+class XarrayMissingError(DekerBaseApplicationError, ImportError):
+    """xarray, which is an optional dependency, is not installed."""
 
 
 class DekerMemoryError(DekerBaseApplicationError, MemoryError):

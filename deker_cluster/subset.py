@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from deker_cluster.coercion import coerce
 from deker_cluster.dataplane.reading import read
 from deker_cluster.dataplane.writing import clear, write
 from deker_cluster.indexing import describe
+from deker_cluster.memory import require_memory
+from deker_cluster.xarray_export import to_xarray
 
 if TYPE_CHECKING:
     from collections import OrderedDict
 
-    import numpy as np
     import numpy.typing as npt
+    import xarray
 
     from deker_cluster.arrays import BaseArray
     from deker_cluster.core.selection import Selection
@@ -29,13 +34,18 @@ class Subset:
         self._selection = selection
 
     @property
+    def array(self) -> BaseArray:
+        """The array that this is a part of."""
+        return self._array
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the data: dimensions picked by one position are dropped."""
         return self._selection.shape
 
     @property
-    def bounds(self) -> tuple[int | slice, ...]:
-        """Positions or slices of positions, one for each dimension."""
+    def bounds(self) -> tuple[int | slice | list[int], ...]:
+        """Positions, slices or lists of positions, one for each dimension."""
         return self._selection.bounds
 
     @property
@@ -62,11 +72,41 @@ class Subset:
             The array or its collection has been deleted.
         DekerIntegrityError
             Stored bytes are damaged or gone; nothing is made up for them.
+        DekerMemoryError
+            The result is larger than the client's ``memory_limit``, or than the free memory.
         ShardUnavailableError, RegistryUnavailableError
             No answer in time.
         """
-        cells = read(self._array.session, self._array.tiled, self._selection)
+        array = self._array
+        session = array.session
+        require_memory(
+            math.prod(self.shape) * self.dtype.itemsize,
+            session.options.memory_limit_bytes,
+            f"reading the cells {self.shape} ({self.dtype}) of array {array.id}",
+        )
+        cells = read(session, array.tiled, array.located(self._selection))
         return cells if self.shape else cells[()]
+
+    def read_xarray(self) -> xarray.DataArray:
+        """Return the cells with their coordinates; see :func:`.xarray_export.to_xarray`.
+
+        Raises
+        ------
+        DekerSubsetError
+            A single cell has no dimensions.
+        XarrayMissingError
+            xarray is not installed.
+        DekerBaseApplicationError
+            As :meth:`read`.
+        """
+        return to_xarray(self)
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("a subset is read from storage: it cannot become an array uncopied")
+        return np.asarray(self.read(), dtype)
 
     def update(self, data: object) -> None:
         """Write `data` into the cells: all of them or, on any error, none.
@@ -91,13 +131,13 @@ class Subset:
         write(
             self._array.session,
             self._array.tiled,
-            self._selection,
+            self._array.located(self._selection),
             values.reshape(self._selection.full_shape),
         )
 
     def clear(self) -> None:
         """Set the cells back to the fill value; raises as :meth:`update`."""
-        clear(self._array.session, self._array.tiled, self._selection)
+        clear(self._array.session, self._array.tiled, self._array.located(self._selection))
 
     def describe(self) -> OrderedDict[str, list[Any]]:
         """Return the cells' coordinates per dimension: times, labels, scale values or positions."""

@@ -14,10 +14,10 @@ from deker_cluster.errors import (
 )
 from deker_cluster.registry.keys import check_id
 from deker_cluster.registry.models import ArrayRecord, CollectionRecord
-from deker_cluster.registry.replies import array_records, to_json
+from deker_cluster.registry.replies import array_records, check_collection, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from deker_cluster.registry.link import RegistryLink
 
@@ -66,10 +66,9 @@ class CatalogCalls:
     def _collections(self, *names: str) -> list[CollectionRecord]:
         flat = self._link.read("collections", *names)[1:]
         return [
-            CollectionRecord(
-                id=flat[i].decode(), name=flat[i + 1].decode(), record=json.loads(flat[i + 2])
-            )
-            for i in range(0, len(flat), 3)
+            CollectionRecord(id=key.decode(), name=name.decode(), record=_read(record))
+            for key, name, record in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+            if name is not None  # a name that points to nothing
         ]
 
     def delete_collection(self, collection_id: str) -> bool:
@@ -101,7 +100,7 @@ class CatalogCalls:
         left = 1
         while left:
             reply = self._link.change("clear_collection", collection_id, newest, _CLEAR_BATCH)
-            self._check_collection(reply, collection_id)
+            check_collection(reply, collection_id)
             _, newest, left = reply
 
     def purge_collection(self, collection_id: str, limit: int) -> int:
@@ -122,9 +121,20 @@ class CatalogCalls:
         return left
 
     def create_array(
-        self, collection_id: str, array_id: str, primary_key: str | None, meta: str
+        self,
+        collection_id: str,
+        array_id: str,
+        primary_key: str | None,
+        meta: str,
+        index: Sequence[bytes] = (),
     ) -> None:
         """Make an array without any tiles.
+
+        Parameters
+        ----------
+        index
+            The attributes as :func:`deker_cluster.attribute_index.index_keys` encodes them. All
+            arrays of a collection have the same number of them.
 
         Raises
         ------
@@ -132,14 +142,24 @@ class CatalogCalls:
             The id, or the primary key in this collection, is taken; the message says which.
         DekerInstanceNotExistsError
             The collection has been deleted.
+        DekerValidationError
+            ``index`` has more or fewer values than that of the first array.
         """
         check_id(collection_id, "a collection id")
         check_id(array_id, "an array id")
         keyed = primary_key is not None
         reply = self._link.change(
-            "create_array", collection_id, array_id, int(keyed), primary_key or "", meta
+            "create_array",
+            collection_id,
+            array_id,
+            int(keyed),
+            primary_key or "",
+            meta,
+            len(index),
+            *index,
         )
-        self._check_collection(reply, collection_id)
+        check_collection(reply, collection_id)
+        _check_index(reply, array_id, index)
         if reply[0] == b"exists":
             if reply[1] == b"id":
                 raise DekerArrayAlreadyExistsError(
@@ -165,7 +185,7 @@ class CatalogCalls:
         """
         check_id(collection_id, "a collection id")
         reply = self._link.read("find_array", collection_id, primary_key)
-        self._check_collection(reply, collection_id)
+        check_collection(reply, collection_id)
         found = array_records(reply[1:])
         return found[0] if found else None
 
@@ -191,7 +211,7 @@ class CatalogCalls:
         """
         check_id(collection_id, "a collection id")
         reply = self._link.read("arrays", collection_id, int(after or 0), _positive(limit))
-        self._check_collection(reply, collection_id)
+        check_collection(reply, collection_id)
         return array_records(reply[2:]), reply[1] if reply[1] >= 0 else None
 
     def count_arrays(self, collection_id: str) -> int:
@@ -203,12 +223,19 @@ class CatalogCalls:
             The collection has been deleted.
         """
         reply = self._link.read("count_arrays", check_id(collection_id, "a collection id"))
-        self._check_collection(reply, collection_id)
+        check_collection(reply, collection_id)
         number: int = reply[1]
         return number
 
-    def update_meta(self, array_id: str, expected: str, new: str) -> bool:
+    def update_meta(
+        self, array_id: str, expected: str, new: str, index: Sequence[bytes] = ()
+    ) -> bool:
         """Replace an array's metadata if they still are what the caller read.
+
+        Parameters
+        ----------
+        index
+            As for :meth:`create_array`, of the new state.
 
         Returns
         -------
@@ -219,10 +246,14 @@ class CatalogCalls:
         ------
         DekerInstanceNotExistsError
             The array or its collection has been deleted.
+        DekerValidationError
+            ``index`` has more or fewer values than the array was made with.
         """
-        reply = self._link.change("update_meta", check_id(array_id, "an array id"), expected, new)
+        check_id(array_id, "an array id")
+        reply = self._link.change("update_meta", array_id, expected, new, len(index), *index)
         if reply[0] == b"gone":
             raise DekerInstanceNotExistsError(f"array {array_id} has been deleted")
+        _check_index(reply, array_id, index)
         return bool(reply[1])
 
     def delete_array(self, array_id: str) -> bool:
@@ -235,9 +266,22 @@ class CatalogCalls:
         """
         return bool(self._link.change("delete_array", check_id(array_id, "an array id"))[1])
 
-    def _check_collection(self, reply: list[Any], collection_id: str) -> None:
-        if reply[0] == b"gone":
-            raise DekerInstanceNotExistsError(f"collection {collection_id} has been deleted")
+
+def _check_index(reply: list[Any], array_id: str, index: Sequence[bytes]) -> None:
+    if reply[0] == b"indexes":
+        raise DekerValidationError(
+            f"array {array_id} was given {len(index)} index values; the arrays of its collection "
+            f"have {reply[1].decode()}"
+        )
+
+
+def _read(record: bytes | None) -> dict[str, Any]:
+    # A damaged record must not hide other collections: whoever needs its schema finds none.
+    try:
+        found = json.loads(record or b"")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _positive(limit: int) -> int:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, NoReturn
 from deker_cluster.errors import DekerValidationError, RegistryRefusedError
 from deker_cluster.registry.catalog_calls import CatalogCalls
 from deker_cluster.registry.cluster_calls import ClusterCalls
+from deker_cluster.registry.find_calls import FindCalls
 from deker_cluster.registry.keys import cluster_key
 from deker_cluster.registry.link import RegistryLink
 from deker_cluster.registry.models import ServerInfo
+from deker_cluster.registry.report_calls import ReportCalls
 from deker_cluster.registry.tile_calls import TileCalls
 
 if TYPE_CHECKING:
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["Registry"]
 
 
-class Registry(ClusterCalls, CatalogCalls, TileCalls):
+class Registry(ClusterCalls, CatalogCalls, FindCalls, TileCalls, ReportCalls):
     """What one cluster has stored in a Redis-protocol server.
 
     Every method is one server function, so it sees and makes one state of the registry; only
-    :meth:`clear_collection` may take several. A changing call that loses its connection is sent
-    again under the same operation id and takes place once.
+    :meth:`clear_collection`, :meth:`break_locks` and what iterates may take several. A changing
+    call that loses its connection is sent again under the same operation id and takes place once.
 
     Parameters
     ----------

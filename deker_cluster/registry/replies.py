@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from deker_cluster.errors import DekerValidationError
+from deker_cluster.errors import (
+    DekerFilterError,
+    DekerInstanceNotExistsError,
+    DekerValidationError,
+)
 from deker_cluster.registry.models import ArrayRecord, ClusterRecord, ShardRecord
 
 if TYPE_CHECKING:
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "array_records",
+    "check_collection",
     "cluster_record",
     "json_pairs",
     "pairs",
@@ -95,3 +100,22 @@ def array_records(flat: Sequence[Any]) -> list[ArrayRecord]:
         )
         for i in range(0, len(flat), 4)
     ]
+
+
+def check_collection(reply: Sequence[Any], collection_id: str) -> None:
+    """Raise what a reply about a collection says is wrong with it.
+
+    Raises
+    ------
+    DekerInstanceNotExistsError
+        It has been deleted.
+    DekerFilterError
+        Its arrays are not indexed.
+    """
+    if reply[0] == b"gone":
+        raise DekerInstanceNotExistsError(f"collection {collection_id} has been deleted")
+    if reply[0] == b"unindexed":
+        raise DekerFilterError(
+            f"arrays of collection {collection_id} were made by a version of this package without "
+            "indexes of attributes; filter by id or by all primary attributes, or iterate over it"
+        )

@@ -144,8 +144,17 @@ def test_a_collection_made_from_a_dict_is_the_same(client: Client) -> None:
     assert second.schema == first.schema
     assert second.options == first.options
     assert second.as_dict == form
-    with pytest.raises(DekerMetaDataError, match="schema"):
-        client.collection_from_dict({"name": "third", "type": "array"})
+    for wrong, named in (
+        ({"name": "third", "type": "array", "metadata_version": "0.2"}, "schema"),
+        ({**form, "name": "third", "metadata_version": "0.10"}, "newer"),
+        ({**form, "name": "third", "metadata_version": "two"}, "two"),
+        ({key: value for key, value in form.items() if key != "name"}, "name"),
+        ({key: value for key, value in form.items() if key != "metadata_version"}, "version"),
+        ({**form, "name": "third", "type": "table"}, "table"),
+        ([form], "dict"),
+    ):
+        with pytest.raises(DekerMetaDataError, match=named):
+            client.collection_from_dict(wrong)  # type: ignore[arg-type]
     assert {collection.name for collection in client} == {"first", "second"}
 
 
@@ -206,11 +215,10 @@ def test_filters(layers: Collection) -> None:
     assert found.custom_attributes["note"] == "first"
     assert layers.filter({"product": "p", "level": 3}).first() is None
     assert layers.filter({"id": str(uuid.uuid4())}).first() is None
-    for incomplete in ({}, {"product": "p"}, {"note": "first"}):
-        with pytest.raises(DekerIncompleteFilterError, match="level"):
-            layers.filter(incomplete).first()
-    with pytest.raises(DekerFilterError, match="note"):
-        layers.filter({"product": "p", "level": 1, "note": "first"}).first()
+    with pytest.raises(DekerIncompleteFilterError, match="level"):
+        layers.filter({"product": "p", "level": None})
+    assert layers.filter({"product": "p", "level": 1, "note": "first"}).first() == one
+    assert layers.filter({"product": "p", "level": 1, "note": "second"}).first() is None
     for wrong in (5, None, "id"):
         with pytest.raises(DekerFilterError, match="dict"):
             layers.filter(wrong)  # type: ignore[arg-type]

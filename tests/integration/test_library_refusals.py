@@ -81,7 +81,7 @@ def test_an_unreachable_registry_and_a_canary() -> None:
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: VArraySchema(dtype=int, dimensions=[Y, X], vgrid=(3, 4)), "'y'"),
+        (lambda: VArraySchema(dtype=int, dimensions=[Y, X], vgrid=(5, 4)), "'y'"),
         (lambda: VArraySchema(dtype=int, dimensions=[Y, X], vgrid=(2,)), "2 dimensions"),
         (lambda: VArraySchema(dtype=int, dimensions=[Y, X], vgrid=(2, 0)), "'x'"),
         (lambda: VArraySchema(dtype=int, dimensions=[Y, Y], vgrid=(2, 2)), "y"),
@@ -124,7 +124,7 @@ def test_collections(client: Client) -> None:
         "label",
         2.5,
         None,
-        [1, 2],
+        [[1, 2]],
         np.array([True]),
         slice(0, 0),
         slice(5, 2),

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import array as array_module
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
+import xarray
 
 from deker_cluster.coercion import coerce
 from deker_cluster.errors import DekerArrayError, DekerArrayTypeError, DekerIndexError
@@ -61,8 +65,43 @@ def test_dtypes_that_would_lose(source: str, target: str) -> None:
     data: npt.NDArray[Any] = np.zeros(3, source)
     with pytest.raises(DekerArrayTypeError, match=target):
         into(data, target)
-    with pytest.raises(DekerArrayTypeError):
-        into(data[0] if source != "O" else data, target)
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+@pytest.mark.parametrize(
+    ("number", "target", "expected"),
+    [
+        (np.int64(7), "int8", 7),
+        (np.int64(-128), "int8", -128),
+        (np.uint64(2**63), "uint64", 2**63),
+        (np.float64(3.0), "int16", 3),
+        (np.float64(0.1), "float32", np.float32(0.1)),
+        (np.float32(0.1), "float64", float(np.float32(0.1))),
+        (np.longdouble(2**62), "int64", 2**62),
+        (np.True_, "int8", 1),
+        (np.int8(1), "complex64", 1),
+        (np.float64("inf"), "float16", np.inf),
+        (np.int64(128), "int8", None),
+        (np.int8(-1), "uint64", None),
+        (np.float64(1.5), "int64", None),
+        (np.float64("nan"), "int64", None),
+        (np.float64(1e300), "float32", None),
+        (np.complex64(1), "float64", None),
+        (np.datetime64("2023-01-01"), "int64", None),
+        (np.timedelta64(1), "int64", None),
+        (np.str_("1"), "int64", None),
+    ],
+)
+def test_numbers_of_numpy_are_taken_by_their_value(
+    number: np.generic, target: str, expected: object, as_array: bool
+) -> None:
+    data = np.array(number) if as_array else number
+    if expected is None:
+        with pytest.raises(DekerArrayTypeError):
+            into(data, target)
+    else:
+        assert into(data, target).tolist() == [expected] * 3
+        assert into(data, target, ()).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -86,8 +125,12 @@ def test_numbers_that_fit(data: object, target: str, expected: object) -> None:
     assert into(data, target, np.shape(data)).tolist() == expected
 
 
-def test_nan_fits_a_float() -> None:
-    assert np.isnan(into(float("nan"), "float16")).all()
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble", "complex64"])
+@pytest.mark.parametrize(
+    "nan", [float("nan"), np.float32("nan"), np.array(np.nan), [np.nan] * 3, np.nan]
+)
+def test_nan_fits_a_float(nan: object, dtype: str) -> None:
+    assert np.isnan(into(nan, dtype)).all()
 
 
 @pytest.mark.parametrize(
@@ -162,3 +205,46 @@ def test_what_offers_an_array_is_as_strict_as_one() -> None:
     assert into(Frame(), "int64").tolist() == [0, 1, 2]
     with pytest.raises(DekerArrayTypeError):
         into(Frame(), "int8")
+
+
+def test_objects_of_xarray_and_pandas() -> None:
+    cells = np.arange(6, dtype="float32").reshape(2, 3)
+    frame = pd.DataFrame(cells, columns=list("abc"))
+    array = xarray.DataArray(cells, dims=("y", "x"))
+    for data in (frame, array, xarray.Variable(("y", "x"), cells), array.copy()):
+        assert into(data, "float64", (2, 3)).tolist() == cells.tolist()
+        with pytest.raises(DekerArrayTypeError, match="float32"):
+            into(data, "int64", (2, 3))
+        with pytest.raises(DekerIndexError):
+            into(data, "float32", (3, 2))
+    assert into(frame["b"], "float32", (2,)).tolist() == [1, 4]
+    assert into(array[1, 2], "int8", (2, 2)).tolist() == [[5, 5], [5, 5]]
+    assert into(pd.Series([1, 2, 3], dtype="Int64"), "int64").tolist() == [1, 2, 3]
+    with pytest.raises(DekerArrayTypeError):
+        into(pd.Series([1, None, 3], dtype="Int64"), "int64")
+    with pytest.raises(DekerArrayTypeError):
+        into(pd.Series(["a", "b", "c"]), "float64")
+
+
+def test_buffers_and_lists_of_arrays() -> None:
+    assert into(array_module.array("h", [1, 2, 3]), "int32").tolist() == [1, 2, 3]
+    assert into(memoryview(array_module.array("d", [1, 2, 3])), "float64").tolist() == [1, 2, 3]
+    rows = [np.arange(2, dtype="int16"), [5, 6]]
+    assert into(rows, "int8", (2, 2)).tolist() == [[0, 1], [5, 6]]
+    assert into([np.float32(1), 2, True], "int8").tolist() == [1, 2, 1]
+
+
+def test_what_cannot_become_an_array() -> None:
+    class OnDevice:
+        def __array__(self, dtype: object = None, copy: object = None) -> npt.NDArray[Any]:
+            raise TypeError("can't convert a tensor on a device")
+
+    for data in (OnDevice(), (number for number in range(3)), {"a": 1}, Fraction(1, 2), 10**400):
+        with pytest.raises(DekerArrayTypeError):
+            into(data, "float64")
+
+
+def test_the_masked_constant_is_the_fill_value() -> None:
+    assert into(np.ma.masked, "float64", fill=-9).tolist() == [-9, -9, -9]
+    single = np.ma.MaskedArray(5, mask=False, dtype="int8")
+    assert into(single, "int16").tolist() == [5, 5, 5]

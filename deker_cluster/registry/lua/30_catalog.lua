@@ -1,9 +1,9 @@
 -- Collections and arrays.
 --
 -- collections: hash name -> collection id
--- c:<cid>: hash name, record, seq (number of the array created last)
+-- c:<cid>: hash name, record, seq (number of the array created last), indexes (see 35_find.lua)
 -- c:<cid>:arrays: zset array id -> seq;  c:<cid>:pk: hash primary key -> array id
--- a:<aid>: hash cid, generation, meta, seq, pk (only with a primary key)
+-- a:<aid>: hash cid, generation, meta, pk (only with a primary key)
 
 -- Names a whole array as garbage. Versions up to the newest token so far are meant: the same id may
 -- be used again for a new array, whose versions are newer.
@@ -12,11 +12,66 @@ local function array_garbage(p, array, due)
   redis.call('ZADD', p .. 'garbage', due, 'A:' .. array .. ':' .. token)
 end
 
+-- How many values args holds for the indexes of a collection, whose count stands at first.
+-- Returns nil when the collection has no indexes, or when they end here: a client that is too old
+-- for them has sent nothing. Returns false and the right number when there are too many or too few.
+local function index_size(collection, args, first)
+  local indexes = redis.call('HGET', collection, 'indexes')
+  if not indexes or not args[first] then
+    return
+  end
+  if indexes ~= '' and indexes ~= args[first] then
+    return false, indexes
+  end
+  return tonumber(args[first])
+end
+
+-- Puts the values args[first + 1...] of array number seq into the indexes, in the place of others
+-- that it may have there. Without a size the indexes end: they would lack this array.
+local function set_index(collection, seq, size, args, first)
+  if not size then
+    redis.call('HDEL', collection, 'indexes')
+    return
+  end
+  local number, key, values = struct.pack('>I8', seq), collection .. ':x', {}
+  local row = redis.call('HGET', key, number)
+  local old = row and cmsgpack.unpack(row) or {}
+  for i = 1, size do
+    local value, index = args[first + i], key .. ':' .. (i - 1)
+    values[i] = value
+    if old[i] ~= value then
+      if old[i] then
+        redis.call('ZREM', index, old[i] .. number)
+      end
+      redis.call('ZADD', index, 0, value .. number)
+    end
+  end
+  redis.call('HSET', collection, 'indexes', size)
+  if size > 0 then
+    redis.call('HSET', key, number, cmsgpack.pack(values))
+  end
+end
+
+local function drop_index(collection, seq)
+  local number, key = struct.pack('>I8', seq), collection .. ':x'
+  local row = redis.call('HGET', key, number)
+  if row then
+    for i, value in ipairs(cmsgpack.unpack(row)) do
+      redis.call('ZREM', key .. ':' .. (i - 1), value .. number)
+    end
+    redis.call('HDEL', key, number)
+  end
+end
+
 local function drop_array(p, array)
   local key = p .. 'a:' .. array
   local found = redis.call('HMGET', key, 'cid', 'pk')
   if found[1] then
     local collection = p .. 'c:' .. found[1]
+    local seq = redis.call('ZSCORE', collection .. ':arrays', array)
+    if seq then
+      drop_index(collection, tonumber(seq))
+    end
     redis.call('ZREM', collection .. ':arrays', array)
     if found[2] then
       redis.call('HDEL', collection .. ':pk', found[2])
@@ -38,7 +93,7 @@ changing('create_collection', function(p, args)
     return {'exists'}, false
   end
   redis.call('HSET', p .. 'collections', args[2], args[3])
-  redis.call('HSET', key, 'name', args[2], 'record', args[4], 'seq', 0)
+  redis.call('HSET', key, 'name', args[2], 'record', args[4], 'seq', 0, 'indexes', '')
   return {'ok'}
 end)
 
@@ -69,8 +124,11 @@ changing('delete_collection', function(p, args)
   if not name then
     return {'ok', 0}, false
   end
+  for i = 1, tonumber(redis.call('HGET', key, 'indexes') or '') or 0 do
+    redis.call('UNLINK', key .. ':x:' .. (i - 1))
+  end
   redis.call('HDEL', p .. 'collections', name)
-  redis.call('UNLINK', key, key .. ':pk')
+  redis.call('UNLINK', key, key .. ':pk', key .. ':x')
   redis.call('ZADD', p .. 'garbage', due_ms(p, now_ms()), 'C:' .. args[2])
   return {'ok', 1}
 end, {'allow-oom'})
@@ -109,8 +167,10 @@ changing('purge_collection', function(p, args)
   return {'ok', redis.call('ZCARD', key .. ':arrays')}
 end, {'allow-oom'})
 
--- create_array: ARGV operation, collection id, array id, "1" or "0", primary key or "", meta.
+-- create_array: ARGV operation, collection id, array id, "1" or "0", primary key or "", meta, number
+-- of index values, that many of them.
 -- Returns {"ok"} | {"gone"} | {"exists", "id" or "primary", id of the array that is there}
+--   | {"indexes", the right number of index values}
 changing('create_array', function(p, args)
   local collection, id, keyed, primary, meta = args[2], args[3], args[4] == '1', args[5], args[6]
   local key = p .. 'c:' .. collection
@@ -124,6 +184,10 @@ changing('create_array', function(p, args)
   if other then
     return {'exists', 'primary', other}, false
   end
+  local size, right_size = index_size(key, args, 7)
+  if size == false then
+    return {'indexes', right_size}, false
+  end
   if redis.call('EXISTS', p .. 'a:' .. id) == 1 then
     -- It was in a collection that is deleted but not purged yet.
     drop_array(p, id)
@@ -132,6 +196,7 @@ changing('create_array', function(p, args)
   local seq = redis.call('HINCRBY', key, 'seq', 1)
   redis.call('HSET', p .. 'a:' .. id, 'cid', collection, 'generation', 0, 'meta', meta)
   redis.call('ZADD', key .. ':arrays', seq, id)
+  set_index(key, seq, size, args, 7)
   if keyed then
     redis.call('HSET', p .. 'a:' .. id, 'pk', primary)
     redis.call('HSET', key .. ':pk', primary, id)
@@ -200,8 +265,10 @@ reading('count_arrays', function(p, args)
   return {'ok', redis.call('ZCARD', key .. ':arrays')}
 end)
 
--- update_meta: ARGV operation, array id, expected meta, new meta.
+-- update_meta: ARGV operation, array id, expected meta, new meta, number of index values, that many
+-- of them.
 -- Returns {"ok", 1 | 0}: 0 when the stored text is another one | {"gone"}
+--   | {"indexes", the right number of index values}
 changing('update_meta', function(p, args)
   if not alive(p, args[2]) then
     return {'gone'}, false
@@ -210,7 +277,14 @@ changing('update_meta', function(p, args)
   if redis.call('HGET', key, 'meta') ~= args[3] then
     return {'ok', 0}, false
   end
+  local collection = p .. 'c:' .. redis.call('HGET', key, 'cid')
+  local size, right_size = index_size(collection, args, 5)
+  if size == false then
+    return {'indexes', right_size}, false
+  end
   redis.call('HSET', key, 'meta', args[4])
+  local seq = redis.call('ZSCORE', collection .. ':arrays', args[2])
+  set_index(collection, tonumber(seq), size, args, 5)
   return {'ok', 1}
 end)
 

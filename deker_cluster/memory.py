@@ -1,0 +1,74 @@
+"""Refuse what would not fit into memory, before it is begun."""
+
+from __future__ import annotations
+
+import re
+
+import psutil
+
+from deker_cluster.dtypes import plain_int
+from deker_cluster.errors import DekerMemoryError, DekerValidationError
+
+__all__ = ["memory_limit_bytes", "require_memory"]
+
+_LIMIT = re.compile(r"([0-9]+)([KMGT]?)", re.IGNORECASE)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+_ALWAYS_FITS_BYTES = 64 << 20
+"""Asking the system how much is free costs as much as a small read: not done below this size."""
+
+
+def memory_limit_bytes(value: object) -> int:
+    """Return the limit that a user wrote: 0 stands for all memory of the machine.
+
+    Parameters
+    ----------
+    value
+        Bytes, or text: digits and perhaps one of K, M, G, T (of 1024). Below 1: no own limit.
+
+    Raises
+    ------
+    DekerValidationError
+        Anything else.
+    """
+    number = plain_int(value)
+    if isinstance(value, str) and (found := _LIMIT.fullmatch(value.strip())):
+        number = int(found[1]) * _UNITS[found[2].upper()]
+    if number is None:
+        raise DekerValidationError(
+            "memory_limit must be a number of bytes, or digits with one of K, M, G, T as in "
+            f'"512M"; not {value!r}'
+        )
+    return max(number, 0)
+
+
+def require_memory(needed_bytes: int, limit_bytes: int, what: str) -> None:
+    """Make sure that something may, and does, fit into memory.
+
+    Parameters
+    ----------
+    needed_bytes
+        Its size, counted exactly.
+    limit_bytes
+        What the user allows; 0: all that is free.
+    what
+        Named in the error.
+
+    Raises
+    ------
+    DekerMemoryError
+        It is larger than the limit, or than the free memory and swap space of this machine.
+    """
+    if 0 < limit_bytes < needed_bytes:
+        raise DekerMemoryError(
+            f"{what} takes {needed_bytes:,} bytes, the client's memory_limit is {limit_bytes:,}; "
+            "take it in parts, or raise the limit"
+        )
+    if needed_bytes <= _ALWAYS_FITS_BYTES:
+        return
+    free_bytes = psutil.virtual_memory().available + psutil.swap_memory().free
+    if needed_bytes > free_bytes:
+        raise DekerMemoryError(
+            f"{what} takes {needed_bytes:,} bytes, {free_bytes:,} are free on this machine; "
+            "take it in parts"
+        )
