@@ -55,9 +55,9 @@ class Labels(tuple[Any, ...]):
         """Return the position of a label, None if there is none such."""
         return self.index(name) if name in self else None
 
-    def index_to_name(self, index: int) -> Any:
+    def index_to_name(self, idx: int) -> Any:
         """Return the label of a position, None outside the dimension."""
-        return self[index] if 0 <= index < len(self) else None
+        return self[idx] if 0 <= idx < len(self) else None
 
 
 class Ruler:

@@ -56,6 +56,17 @@ class _Generic:
         if problem is not None:
             raise DekerValidationError(f"dimension {self.name!r} {problem}")
 
+    @property
+    def as_dict(self) -> dict[str, Any]:
+        """The form that collection metadata holds."""
+        return {
+            "name": self.name,
+            "size": self.size,
+            "type": "generic",
+            "labels": None if self.labels is None else list(self.labels),
+            "scale": None if self.scale is None else self.scale._asdict(),
+        }
+
 
 @attrs.frozen(slots=False)
 class DimensionSchema(_Generic):
@@ -78,17 +89,6 @@ class DimensionSchema(_Generic):
         Any other value, or both.
     """
 
-    @property
-    def as_dict(self) -> dict[str, Any]:
-        """The form that collection metadata holds."""
-        return {
-            "name": self.name,
-            "size": self.size,
-            "type": "generic",
-            "labels": None if self.labels is None else list(self.labels),
-            "scale": None if self.scale is None else self.scale._asdict(),
-        }
-
 
 @attrs.frozen(slots=False)
 class _Time:
@@ -109,6 +109,18 @@ class _Time:
                 f"time dimension {self.name!r} leaves the years 1 to 9999: "
                 f"{self.size} steps of {self.step} from {self.start_value}"
             ) from error
+
+    @property
+    def as_dict(self) -> dict[str, Any]:
+        """The form that collection metadata holds."""
+        start, step = self.start_value, self.step
+        return {
+            "name": self.name,
+            "size": self.size,
+            "type": "time",
+            "start_value": start if isinstance(start, str) else start.isoformat(),
+            "step": {"days": step.days, "seconds": step.seconds, "microseconds": step.microseconds},
+        }
 
 
 @attrs.frozen(slots=False)
@@ -137,18 +149,6 @@ class TimeDimensionSchema(_Time):
     def origin_attribute(self) -> str | None:
         """The attribute that holds the first instant, None if that is fixed."""
         return self.start_value[1:] if isinstance(self.start_value, str) else None
-
-    @property
-    def as_dict(self) -> dict[str, Any]:
-        """The form that collection metadata holds."""
-        start, step = self.start_value, self.step
-        return {
-            "name": self.name,
-            "size": self.size,
-            "type": "time",
-            "start_value": start if isinstance(start, str) else start.isoformat(),
-            "step": {"days": step.days, "seconds": step.seconds, "microseconds": step.microseconds},
-        }
 
 
 @attrs.frozen(slots=False)
