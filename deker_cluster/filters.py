@@ -83,10 +83,14 @@ class FilteredManager:
         return FilteredManager(self._collection, filters, self._state)
 
     def order_by(self, name: str, *, descending: bool = False) -> FilteredManager:
-        """Sort by an attribute instead of by creation, which still decides among equal values.
+        """Sort by an attribute, arrays of one value by their creation.
 
         None comes first, NaN after all numbers. Descending is the reverse of ascending: of equal
         values, the one that was created last comes first.
+
+        Without this, arrays come in the order in which they are found quickest: that of creation
+        when there is no condition or one value is asked for, that of values for one range or set,
+        any order for several conditions.
 
         Raises
         ------
@@ -122,7 +126,7 @@ class FilteredManager:
         return map(self._collection.handle, found)
 
     def __repr__(self) -> str:
-        text = repr(self._collection)
+        text = f"Collection({self._collection.name!r})"
         text += "".join(f".filter({dict(given)!r})" for given in self._state.given)
         if self._query.order is not None:
             name = self._collection.schema.attributes[self._query.order].name

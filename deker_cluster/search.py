@@ -3,8 +3,7 @@
 The server keeps an index for every attribute and one for the order of creation. A walk along the
 one that gives the wanted order can stream its pages, but looks at every array on its way. A walk
 along the most selective one looks at few arrays, but finds them in its own order: then their keys
-are fetched first and sorted here. A walk in order may be given up for that: its cursor says which
-of the keys are still to come.
+are fetched first and sorted here.
 """
 
 from __future__ import annotations
@@ -41,7 +40,8 @@ class Query:
     ids: tuple[str, ...] | None = None
     """If given, nothing else is looked at."""
     order: int | None = None
-    """Attribute to sort by; None: by creation, which also decides among equal values."""
+    """Attribute to sort by, equal values by creation. None: the order that costs least, which is
+    that of the most selective condition's attribute; without conditions, that of creation."""
     descending: bool = False
 
     @property
@@ -102,11 +102,8 @@ def find_arrays(
         if not cursor:
             return
     keys = registry.find_keys(collection_id, query.conditions, plan.driver, query.order)
-    later = (
-        key for key in keys if not cursor or (key != cursor and (key < cursor) is query.descending)
-    )
     known = {record.id for record in seen}
-    for record in _sorted(registry, collection_id, query, later, page):
+    for record in _sorted(registry, collection_id, query, keys, page):
         if record.id not in known:
             yield record
 
@@ -123,20 +120,15 @@ class _Plan:
 
 def _plan(registry: Registry, collection_id: str, query: Query, first_page: int) -> _Plan:
     conditions, order = query.conditions, query.order
-    # Arrays of one value stand in the order of creation.
-    points = [n for n, ranges in conditions.items() if len(ranges) == 1 and ranges[0].is_point]
-    in_order = points if order is None else [order]
-    if len(conditions) == 1 and set(in_order) >= set(conditions):
-        return _Plan(next(iter(conditions)))
-    if not conditions:
-        return _Plan(order)
+    if not conditions or (len(conditions) == 1 and order in {None, *conditions}):
+        return _Plan(next(iter(conditions), order))
     total, sizes = registry.find_sizes(collection_id, conditions)
     by_attribute = dict(zip(conditions, sizes, strict=True))
     driver = min(by_attribute, key=by_attribute.__getitem__)
-    if driver in in_order:
+    if order in (None, driver):
         return _Plan(driver)
     found = by_attribute[driver]
-    walked = by_attribute.get(order, total) if order is not None else total
+    walked = by_attribute.get(order, total)
     if walked <= _WALKED_PER_FOUND * found:
         return _Plan(order)
     # If what is found is spread evenly, first_page * walked / found arrays are looked at.

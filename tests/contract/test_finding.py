@@ -68,14 +68,19 @@ class Model:
             if all(holds(ranges, keys[each][n]) for n, ranges in query.conditions.items())
             and (query.ids is None or each in query.ids)
         ]
-        if query.order is not None:
-            order = query.order
+        order = query.order
+        if order is None and query.ids is None and len(query.conditions) == 1:
+            (order,) = query.conditions
+        if order is not None:
             found.sort(key=lambda each: keys[each][order])
         return found[::-1] if query.descending else found
 
     def check(self, query: Query, page: int = 1000) -> None:
         found = [record.id for record in find_arrays(self.registry, "c1", query, page)]
-        assert found == self.expected(query), query
+        expected = self.expected(query)
+        if query.order is None and len(query.conditions) > 1:  # any order
+            found, expected = sorted(found), sorted(expected)
+        assert found == expected, query
         assert count_arrays(self.registry, "c1", query) == len(found)
 
 
@@ -169,7 +174,13 @@ def test_more_than_one_call_looks_at(many: Model, query: Query) -> None:
     right = many.expected(query)
     assert len(right) > 0
     first = next(find_arrays(many.registry, "c1", query, page=1))
-    assert first.id == right[0]
+    if query.order is None and len(query.conditions) > 1:
+        assert first.id in right
+        backwards = attrs.evolve(query, descending=not query.descending)
+        forth, back = (list(find_arrays(many.registry, "c1", q)) for q in (query, backwards))
+        assert forth == back[::-1]
+    else:
+        assert first.id == right[0]
 
 
 @pytest.fixture(scope="module")
@@ -423,3 +434,19 @@ def test_what_stops_to_match_before_its_turn_is_left_out(model: Model) -> None:
     assert next(pages).id == "a0"
     model.update("a1", cloud=9.0)
     assert [record.id for record in pages] == ["a2"]
+
+
+def test_an_array_that_moves_while_keys_are_fetched_comes_once(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(20):
+        model.create(f"a{n}", product="pq"[n % 7 == 0], number=n, cloud=n / 4)
+    find_keys = Registry.find_keys
+
+    def unlucky(self: Registry, *words: Any) -> Any:
+        for key in find_keys(self, *words):
+            yield encode_key(1e9) + key[-8:]  # where it was
+            yield key
+
+    monkeypatch.setattr(Registry, "find_keys", unlucky)
+    model.check(where("cloud", product="q"))
