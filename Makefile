@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 NODES ?= 1
+PROGRAMS ?= 2000
+SEED ?= 1
 
 SHELL = /bin/sh
 BIN = .venv/bin
@@ -14,14 +16,15 @@ unexport PYTHONPATH
 INSTALLED = from importlib.metadata import version; \
 	[version(name) for name in ("deker-cluster", "hatchling", "mypy", "pytest", "ruff")]
 
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv demo test lint bench parity clean
 
 help:
 	@echo 'make demo [NODES=3]   real imagery through a cluster on this machine'
 	@echo 'make test             all tests but the long ones (markers chaos and slow)'
 	@echo 'make lint             ruff, mypy, import-linter, contents of the wheel'
 	@echo 'make bench            the quick benchmarks'
-	@echo 'make clean            remove .venv, caches, built packages, what the demo wrote'
+	@echo 'make parity           random programs on Deker itself and on this package [PROGRAMS=2000 SEED=1]'
+	@echo 'make clean            remove both .venv, caches, built packages, what the demo wrote'
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer).'
 
@@ -43,8 +46,11 @@ lint: venv
 bench: venv
 	$(BIN)/python benchmarks/run.py --quick
 
+parity: venv
+	$(BIN)/python -m tests.parity.campaign --programs $(PROGRAMS) --seed $(SEED)
+
 clean:
-	rm -rf .venv dist demo-output .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-deker dist demo-output .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp holds the checksum of pyproject.toml and the folder, since the scripts in .venv name

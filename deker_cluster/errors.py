@@ -7,7 +7,7 @@
     │   ├── RegistryRefusedError                 wrong password, wrong version, not writable
     │   ├── ClusterNotFoundError                 the registry holds no cluster of that name
     │   └── DataDirectoryError                   another cluster's, a newer one's, no directory
-    ├── DekerValidationError                     a value that cannot be accepted
+    ├── DekerValidationError (ValueError)        a value that cannot be accepted
     │   └── DekerArrayAlreadyExistsError (DekerArrayError)
     ├── DekerInvalidSchemaError
     │   └── DekerMetaDataError                   stored metadata that cannot be read
@@ -115,7 +115,7 @@ class DataDirectoryError(DekerClientError):
     """A directory that this cluster must not use: another cluster's, or of a newer format."""
 
 
-class DekerValidationError(DekerBaseApplicationError):
+class DekerValidationError(DekerBaseApplicationError, ValueError):
     """A value that cannot be accepted; nothing was changed."""
 
 
@@ -188,7 +188,7 @@ class DekerFilterError(DekerBaseApplicationError):
 
 
 class DekerIncompleteFilterError(DekerFilterError, NotImplementedError):
-    """A filter that does not name every primary attribute."""
+    """A filter with a name that no attribute has, or without a value for a primary one."""
 
 
 class DekerInstanceNotExistsError(DekerBaseApplicationError):

@@ -12,7 +12,7 @@ from deker_cluster.attributes import primary_key
 from deker_cluster.conditions import alternatives, condition_ranges, is_value
 from deker_cluster.core.ids import validate_id
 from deker_cluster.dtypes import shown
-from deker_cluster.errors import DekerFilterError
+from deker_cluster.errors import DekerFilterError, DekerIncompleteFilterError
 from deker_cluster.search import Query, count_arrays, find_arrays
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class FilteredManager:
     Raises
     ------
     DekerFilterError
-        The conditions are no dict, name something unknown, or make no sense.
+        The conditions are no dict, or make no sense.
     DekerIncompleteFilterError
-        None for a primary attribute: no array is without.
+        They name something unknown, or None for a primary attribute: no array is without.
     DekerValidationError
         A value that the attribute cannot have; an id that is none.
 
@@ -209,7 +209,7 @@ def _number(collection: Collection, name: object) -> int:
     names = [schema.name for schema in collection.schema.attributes]
     if isinstance(name, str) and name in names:
         return names.index(name)
-    raise DekerFilterError(
+    raise DekerIncompleteFilterError(
         f"{shown(name)} is no attribute of collection {collection.name!r}; "
         f"it declares: {', '.join(map(repr, names)) or 'none'}"
     )
