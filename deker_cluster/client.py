@@ -25,6 +25,7 @@ from deker_cluster.errors import (
     DekerCollectionNotExistsError,
     DekerMetaDataError,
     DekerStorageError,
+    DekerValidationError,
 )
 from deker_cluster.integrity import IntegrityReport, check_integrity
 from deker_cluster.locks import clear_locks
@@ -175,7 +176,7 @@ class Client(Connection):
             require_memory(
                 math.prod(tile_shape) * schema.dtype.itemsize,
                 self._options.memory_limit_bytes,
-                f"a tile {tile_shape} of {schema.dtype} of collection {name!r}",
+                lambda: f"a tile {tile_shape} of {schema.dtype} of collection {name!r}",
             )
         record = CollectionRecord(
             id=new_id(), name=name, record=collection_record(name, schema, collection_options)
@@ -278,12 +279,20 @@ class Client(Connection):
         return clear_locks(self.session, self._id_of(collection_name))
 
     def _id_of(self, name: str | None) -> str | None:
-        if not name:
+        if name is None or (isinstance(name, str) and not name):
             return None
-        record = self.session.registry.collection(name)
+        record = self._record_of(name)
         if record is None:
             raise DekerCollectionNotExistsError(f"there is no collection named {name!r}")
         return record.id
+
+    def _record_of(self, name: object) -> CollectionRecord | None:
+        try:
+            valid = validate_collection_name(name)
+        except DekerValidationError:
+            valid = None
+        registry = self.session.registry
+        return None if valid is None else registry.collection(valid)
 
     def __iter__(self) -> Iterator[Collection]:
         """Yield the collections by name; those whose metadata cannot be read give a warning."""
@@ -303,4 +312,4 @@ class Client(Connection):
         if isinstance(item, Collection):
             found = self.session.registry.collection(item.name)
             return found is not None and found.id == item.id
-        return isinstance(item, str) and self.session.registry.collection(item) is not None
+        return self._record_of(item) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from concurrent.futures import Executor
 
@@ -48,13 +49,14 @@ def session_options(
     number = (os.cpu_count() or 1) + 4 if workers is None else plain_int(workers)
     if number is None or number < 1:
         raise DekerClientError(f"workers must be a positive int, not {workers!r}")
-    if durability not in ("fsync", "os"):
+    if not isinstance(durability, str) or durability not in ("fsync", "os"):
         raise DekerClientError(f'durability must be "fsync" or "os", not {durability!r}')
-    if not isinstance(skip_collection_create_memory_check, bool):
-        raise DekerClientError(
-            "skip_collection_create_memory_check must be True or False, "
-            f"not {skip_collection_create_memory_check!r}"
-        )
+    for name, switch in (
+        ("skip_collection_create_memory_check", skip_collection_create_memory_check),
+        ("verify", verify),
+    ):
+        if not isinstance(switch, bool):
+            raise DekerClientError(f"{name} must be True or False, not {switch!r}")
     _seconds("write_lock_check_interval", write_lock_check_interval)
     try:
         checked_level(loglevel)
@@ -66,12 +68,13 @@ def session_options(
         workers=number,
         write_lock_timeout_s=_seconds("write_lock_timeout", write_lock_timeout),
         memory_limit_bytes=limit_bytes,
-        durability=str(durability),
+        durability=durability,
         verify=bool(verify),
     )
 
 
 def _seconds(name: str, value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return float(value)
+        with contextlib.suppress(OverflowError):
+            return float(value)
     raise DekerClientError(f"{name} must be a number of seconds, 0 or more, not {value!r}")

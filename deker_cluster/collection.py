@@ -11,6 +11,7 @@ from deker_cluster.arrays import Array, BaseArray, VArray, encode_meta
 from deker_cluster.attribute_index import index_keys
 from deker_cluster.attributes import primary_key, validate_attributes
 from deker_cluster.core.ids import new_id, validate_id
+from deker_cluster.dtypes import shown
 from deker_cluster.errors import (
     DekerInvalidManagerCallError,
     DekerMetaDataError,
@@ -34,6 +35,7 @@ __all__ = [
     "METADATA_VERSION",
     "STORAGE_ADAPTER",
     "Collection",
+    "check_version",
     "checked_tile_shape",
     "collection_record",
 ]
@@ -95,12 +97,7 @@ def schema_and_options(
         Something is missing or cannot be read, or the metadata are of a newer version.
     """
     try:
-        version = str(record["metadata_version"])
-        if _numbers(version) > _numbers(METADATA_VERSION):
-            raise DekerMetaDataError(
-                f"metadata of version {version!r} are newer than {METADATA_VERSION}, which this "
-                "program reads: update it"
-            )
+        check_version(record["metadata_version"])
         schema = schema_from_dict(record["schema"], record["type"])
     except KeyError as error:
         raise DekerMetaDataError(f"the metadata lack {error}") from error
@@ -108,12 +105,23 @@ def schema_and_options(
     return schema, None if options is None else HDF5Options.from_json(options)
 
 
-def _numbers(version: str) -> list[int]:
+def check_version(version: object) -> None:
+    """Make sure that metadata of this version can be read.
+
+    Raises
+    ------
+    DekerMetaDataError
+        They are newer than this program, or this is no version.
+    """
+    parts = str(version).split(".")
+    if not all(part.isdecimal() and len(part) < 10 for part in parts):
+        raise DekerMetaDataError(f"metadata of version {shown(version)}: no such version")
     # As text, 0.10 would be older than 0.2.
-    try:
-        return [int(part) for part in version.split(".")]
-    except ValueError as error:
-        raise DekerMetaDataError(f"metadata of version {version!r}: no such version") from error
+    if [int(part) for part in parts] > [int(part) for part in METADATA_VERSION.split(".")]:
+        raise DekerMetaDataError(
+            f"metadata of version {version} are newer than {METADATA_VERSION}, which this "
+            "program reads: update it"
+        )
 
 
 class Collection:

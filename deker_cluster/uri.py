@@ -93,6 +93,8 @@ def parse_uri(uri: str) -> Address:
         raise DekerURIError(f"an address must be a non-empty string; {_FORMS}")
     if "\0" in unquote(uri):
         raise DekerURIError("an address must not contain NUL")
+    if any("\ud800" <= character <= "\udfff" for character in unquote(uri)):
+        raise DekerURIError("an address must be text that UTF-8 can write, without lone surrogates")
     parts = _split(uri.strip())
     if parts is None:
         raise DekerURIError(f"an address that cannot be parsed; {_FORMS}")

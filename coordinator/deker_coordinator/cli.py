@@ -16,7 +16,7 @@ from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DekerBaseApplicationError, DekerInstanceNotExistsError
 from deker_cluster.registry.opening import open_registry
 from deker_cluster.uri import Mode, parse_uri
-from deker_coordinator.exchange_cli import export, import_
+from deker_coordinator.exchange_cli import existing_address, export, import_
 from deker_coordinator.local_ray import RayEndpoint, connect_ray
 
 if TYPE_CHECKING:
@@ -78,10 +78,7 @@ def start(uri: str, data_dir: Path, shards_per_node: int, ray_address: str) -> N
 @click.argument("uri", envvar=URI_VARIABLE)
 def status(uri: str) -> None:
     """Show the shards of a storage, and how durable its registry is."""
-    address = parse_uri(uri)
-    if address.path is not None and not (address.path / "cluster.json").exists():
-        raise click.ClickException(f"{address.path} holds no storage")
-    registry, leave = open_registry(address)
+    registry, leave = open_registry(existing_address(uri))
     try:
         _show(registry)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -9,11 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from deker_cluster.client import Client
+from deker_cluster.uri import parse_uri
 
 if TYPE_CHECKING:
-    from deker_cluster.exchange.report import ExportReport, ImportReport
+    from collections.abc import Iterator
 
-__all__ = ["export", "import_"]
+    from deker_cluster.exchange.report import ExportReport, ImportReport
+    from deker_cluster.uri import Address
+
+__all__ = ["existing_address", "export", "import_"]
 
 _collections = click.option(
     "--collection", "collections", multiple=True, help="Only this one; may be given several times."
@@ -45,10 +50,13 @@ def import_(
     must be of trusted origin. Exit code 1: something was not imported, the report says what.
     """
     # Importing it imports HDF5, which would make every other command slow.
+    from deker_cluster.exchange.deker_layout import collection_folders, storage_root
     from deker_cluster.exchange.importing import import_storage
 
+    # Before the target is opened, which makes it if it is not there.
+    collection_folders(storage_root(source))
     # The tiles are there: whether this machine could hold one is not for it to ask.
-    with Client(uri, skip_collection_create_memory_check=True) as client:
+    with _stoppable(), Client(uri, skip_collection_create_memory_check=True) as client:
         report = import_storage(
             source,
             client,
@@ -74,9 +82,28 @@ def export(uri: str, target: str, collections: tuple[str, ...], as_json: bool, q
     """
     from deker_cluster.exchange.exporting import export_storage
 
-    with Client(uri) as client:
+    existing_address(uri)
+    with _stoppable(), Client(uri) as client:
         report = export_storage(client, target, collections=collections or None, progress=not quiet)
     _end(report, as_json=as_json)
+
+
+def existing_address(uri: str) -> Address:
+    """Return the address of a storage to look at: opening a folder would make one there."""
+    address = parse_uri(uri)
+    if address.path is not None and not (address.path / "cluster.json").exists():
+        raise click.ClickException(f"{address.path} holds no storage")
+    return address
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise click.ClickException(
+            "stopped; run the same command again to go on, what is there is skipped"
+        ) from stop
 
 
 def _end(report: ImportReport | ExportReport, *, as_json: bool) -> None:

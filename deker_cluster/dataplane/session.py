@@ -108,6 +108,10 @@ class Session:
         except RuntimeError as refused:
             if self._closed:  # by another thread: its pool takes nothing more
                 raise self._is_closed() from refused
+            if self._foreign_executor is not None:
+                raise DekerClientError(
+                    f"the executor given to the client of {self.address} takes no work: {refused}"
+                ) from refused
             raise
         finally:
             # Also on Ctrl-C: what has not begun is dropped, what has is waited for.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from deker_cluster.collection import check_version
 from deker_cluster.core.tile_grid import TileGrid
 from deker_cluster.errors import DekerMetaDataError
 from deker_cluster.exchange.deker_layout import (
@@ -29,7 +30,6 @@ __all__ = ["TILE_SUFFIX", "VARRAY_SUFFIX", "SourceCollection", "tile_owners"]
 
 TILE_SUFFIX: Final = ".hdf5"
 VARRAY_SUFFIX: Final = ".json"
-_NEWEST_VERSION: Final = (0, 2)
 
 
 @attrs.frozen(slots=False)
@@ -53,7 +53,7 @@ class SourceCollection:
         if folder.is_symlink():
             raise DekerMetaDataError(f"{folder} is a link, which is not followed")
         data = read_json(folder / f"{folder.name}.json")
-        _check_version(data.get("metadata_version"))
+        check_version(data.get("metadata_version"))
         if data.get("name") != folder.name:
             raise DekerMetaDataError(
                 f"its metadata name another collection: {str(data.get('name'))[:80]!r}"
@@ -133,16 +133,6 @@ class SourceCollection:
             0 <= step < tiles for step, tiles in zip(position, grid, strict=True)
         )
         return array_id, self.grid.ordinal(position) if inside else None
-
-
-def _check_version(version: object) -> None:
-    parts = version.split(".") if isinstance(version, str) else []
-    if not parts or not all(part.isdecimal() and len(part) < 10 for part in parts):
-        raise DekerMetaDataError(f"unknown version of its metadata: {str(version)[:80]!r}")
-    if tuple(map(int, parts)) > _NEWEST_VERSION:
-        raise DekerMetaDataError(
-            f"its metadata have version {version}, the newest that is known is 0.2"
-        )
 
 
 def tile_owners(folder: Path) -> dict[str, str]:

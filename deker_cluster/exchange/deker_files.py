@@ -107,8 +107,6 @@ def read_cells(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.
             raise DekerMetaDataError(f"the data have the shape {found}, not {shape}")
         if data.dtype.newbyteorder("=") != dtype:
             raise DekerMetaDataError(f"the data are {data.dtype}, not {dtype}")
-        if data.is_virtual or data.external:
-            raise DekerMetaDataError("the data lie in other files")
         cells = np.empty(shape, dtype)
         data.read_direct(cells)
         return cells
@@ -129,7 +127,7 @@ def _own(file: Any, name: str) -> Any:
     Raises
     ------
     DekerMetaDataError
-        It is a link, or something else.
+        It is a link, or something else, or its values lie in other files.
     """
     links = file.id.links
     if not links.exists(name.encode()):
@@ -138,4 +136,6 @@ def _own(file: Any, name: str) -> Any:
     found = file[name] if links.get_info(name.encode()).type == h5l.TYPE_HARD else None
     if not isinstance(found, h5py.Dataset):
         raise DekerMetaDataError(f"{name!r} is a link or a group, not a data set of this file")
+    if found.is_virtual or found.external:
+        raise DekerMetaDataError(f"{name!r} lies in other files")
     return found

@@ -67,6 +67,8 @@ class Listing(NamedTuple):
     """Ids of the arrays whose files are there, as written."""
     young_locks: list[Path]
     """Lock files of programs that may be at work."""
+    unusable: list[Path]
+    """Links and the like in the place of a folder or a file: what is behind them is not listed."""
 
 
 def storage_root(place: str | os.PathLike[str]) -> Path:
@@ -120,11 +122,13 @@ def data_path(folder: Path, array_id: str, suffix: str) -> Path:
 def list_data(folder: Path, suffix: str) -> Listing:
     """Find the files of all arrays in a folder of data, by id.
 
-    Links and names of any other form are passed over.
+    Names of any other form are passed over.
     """
-    found = Listing([], [])
+    found = Listing([], [], [])
     if _is_folder(folder):
         _list(folder, "", suffix, time.time() - _YOUNG_LOCK_S, found)
+    elif os.path.lexists(folder):
+        found.unusable.append(folder)
     found.ids.sort()
     return found
 
@@ -132,8 +136,10 @@ def list_data(folder: Path, suffix: str) -> Listing:
 def _list(folder: Path, digits: str, suffix: str, old: float, found: Listing) -> None:
     form = _DIGIT if len(digits) < _DIGITS else _REST
     for entry in _entries(folder):
-        if entry.is_dir(follow_symlinks=False) and form.fullmatch(entry.name):
-            if form is _DIGIT:
+        if form.fullmatch(entry.name):
+            if not entry.is_dir(follow_symlinks=False):
+                found.unusable.append(folder / entry.name)
+            elif form is _DIGIT:
                 _list(folder / entry.name, digits + entry.name, suffix, old, found)
             else:
                 _list_leaf(folder / entry.name, f"{digits}-{entry.name}", suffix, old, found)
@@ -141,8 +147,11 @@ def _list(folder: Path, digits: str, suffix: str, old: float, found: Listing) ->
 
 def _list_leaf(folder: Path, array_id: str, suffix: str, old: float, found: Listing) -> None:
     for entry in _entries(folder):
-        if entry.name == array_id + suffix and entry.is_file(follow_symlinks=False):
-            found.ids.append(array_id)
+        if entry.name == array_id + suffix:
+            if entry.is_file(follow_symlinks=False):
+                found.ids.append(array_id)
+            else:
+                found.unusable.append(folder / entry.name)
         elif entry.name.endswith(_LOCK_SUFFIXES):
             with contextlib.suppress(FileNotFoundError):  # its holder has just ended
                 if entry.stat(follow_symlinks=False).st_mtime > old:

@@ -7,7 +7,7 @@ tuple it keeps no types but numbers, text and complex numbers in parentheses.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -133,7 +133,25 @@ def path_text(value: Any) -> str:
     if isinstance(value, tuple):
         items = [path_text(item) if _has_own_text(item) else repr(item) for item in value]
         return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+    if isinstance(value, np.complex64):
+        return _complex_text(value)
+    if isinstance(value, np.float16 | np.float32):
+        return _float_text(value, trim="0")
     return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _float_text(value: Any, trim: Literal["0", "-"]) -> str:
+    # Deker's numpy shows all floats up to 1e16 without an exponent, numpy 2 only some.
+    if 1e-4 <= abs(float(value)) < 1e16:
+        return np.format_float_positional(value, unique=True, trim=trim)
+    return str(value) if trim == "0" or value else "-0" if np.signbit(value) else "0"
+
+
+def _complex_text(value: Any) -> str:
+    real, imag = _float_text(value.real, trim="-"), _float_text(value.imag, trim="-")
+    if real == "0":
+        return f"{imag}j"
+    return f"({real}{'' if imag.startswith('-') else '+'}{imag}j)"
 
 
 def _has_own_text(item: Any) -> bool:

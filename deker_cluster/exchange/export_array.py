@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +30,7 @@ from deker_cluster.exchange.deker_layout import (
 )
 from deker_cluster.exchange.deker_limits import link_path
 from deker_cluster.exchange.deker_values import to_deker
-from deker_cluster.exchange.deker_writer import Written, write_file
+from deker_cluster.exchange.deker_writer import Written, replace_text, write_file
 from deker_cluster.transport.messages import TileKey
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from deker_cluster.arrays import BaseArray
     from deker_cluster.exchange.report import CollectionReport
 
-__all__ = ["ArrayExport", "replace_text"]
+__all__ = ["ArrayExport"]
 
 _ATTEMPTS: Final = 5
 """How often tiles are looked up anew that were replaced while they were read."""
@@ -205,18 +204,6 @@ def _meta(array_id: str, primary: Mapping[str, Any], custom: Mapping[str, Any]) 
             "custom_attributes": to_deker(custom),
         }
     )
-
-
-def replace_text(path: Path, text: str) -> int:
-    """Write a file, in place of one that is there, and return its size in bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    return len(text)
 
 
 def _make_link(link: Path, path: Path) -> None:

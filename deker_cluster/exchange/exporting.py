@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from deker_cluster.errors import (
     DekerCollectionAlreadyExistsError,
     DekerMetaDataError,
     DekerValidationError,
+    StorageFullError,
 )
 from deker_cluster.exchange.deker_collections import SourceCollection
 from deker_cluster.exchange.deker_layout import (
@@ -22,14 +25,15 @@ from deker_cluster.exchange.deker_layout import (
     storage_root,
 )
 from deker_cluster.exchange.deker_limits import check_collection, link_path
-from deker_cluster.exchange.export_array import ArrayExport, replace_text
+from deker_cluster.exchange.deker_writer import PARTIAL, replace_text
+from deker_cluster.exchange.export_array import ArrayExport
 from deker_cluster.exchange.importing import HOPELESS, UNREADABLE, Bar, in_pieces, wanted_names
 from deker_cluster.exchange.report import CollectionReport, ExportReport
 from deker_cluster.options import HDF5Options
 from deker_cluster.schemas import VArraySchema
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from deker_cluster.arrays import BaseArray
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     from deker_cluster.collection import Collection
 
 __all__ = ["export_storage"]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def export_storage(
@@ -88,7 +94,8 @@ def export_storage(
             continue
         try:
             folder = root / COLLECTIONS / part.name
-            _export_collection(there[part.name], folder, part, progress=progress)
+            with _room(root):
+                _export_collection(there[part.name], folder, part, progress=progress)
         except HOPELESS as error:
             lost = str(error)
             part.fail(part.name, error)
@@ -129,7 +136,8 @@ def _export_collection(
 
         def one(array: BaseArray) -> None:
             try:
-                export.run(array)
+                with _room(folder):
+                    export.run(array)
             except HOPELESS:
                 raise
             except UNREADABLE as error:
@@ -152,12 +160,9 @@ def _make_folder(collection: Collection, folder: Path) -> None:
             raise DekerCollectionAlreadyExistsError(
                 f"{folder} is another collection: its schema or its options differ"
             )
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and {path.name for path in folder.iterdir()} - {metadata.name + PARTIAL}:
         raise DekerMetaDataError(f"{folder} is no collection, it lacks {metadata.name}")
-    for name in (ARRAY_DATA, ARRAY_LINKS, *((VARRAY_DATA, VARRAY_LINKS) if virtual else ())):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder.parent / f"{collection.name}.lock").touch()
-    if not metadata.exists():
+    if not metadata.exists():  # written first: a folder without would be somebody else's
         options = collection.options
         form = {
             "name": collection.name,
@@ -168,3 +173,17 @@ def _make_folder(collection: Collection, folder: Path) -> None:
             "metadata_version": METADATA_VERSION,
         }
         replace_text(metadata, json.dumps(form))
+    for name in (ARRAY_DATA, ARRAY_LINKS, *((VARRAY_DATA, VARRAY_LINKS) if virtual else ())):
+        (folder / name).mkdir(exist_ok=True)
+    (folder.parent / f"{collection.name}.lock").touch()
+
+
+@contextlib.contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """Turn "no room" of the operating system, which the next array would meet too, into our own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StorageFullError(f"no room on the disk of {folder}; free some, and go on") from error

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from deker_cluster.attributes import validate_attributes
 from deker_cluster.core.ids import validate_id
 from deker_cluster.dataplane.adopting import write_images
 from deker_cluster.errors import (
+    CommitConflictError,
     CommitStateUnknownError,
     DekerArrayAlreadyExistsError,
     DekerBaseApplicationError,
+    DekerLockError,
     DekerMetaDataError,
 )
 from deker_cluster.exchange.deker_files import not_being_written, read_cells, read_header
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from deker_cluster.arrays import BaseArray
     from deker_cluster.collection import Collection
     from deker_cluster.dataplane.tiled_array import TiledArray
     from deker_cluster.exchange.deker_collections import SourceCollection
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
     from deker_cluster.tilefile.image import TileImage
 
 __all__ = ["ArrayImport"]
+
+PRIMARY, CUSTOM = "primary_attributes", "custom_attributes"
 
 
 @attrs.frozen
@@ -83,6 +89,22 @@ class ArrayImport:
         DekerBaseApplicationError, OSError
             It was not brought over, and is not at the target.
         """
+        try:
+            self._run(array_id, tiles, parallel=parallel, broken=broken)
+        except (DekerArrayAlreadyExistsError, CommitConflictError):
+            if self._at_target(array_id) is None:
+                raise
+            # Another import brought it meanwhile, or is about to, or somebody wrote to it.
+            self._run(array_id, tiles, parallel=parallel, broken=broken)
+
+    def _run(
+        self,
+        array_id: str,
+        tiles: Mapping[int, Sequence[Path]] | None,
+        *,
+        parallel: bool,
+        broken: str | None,
+    ) -> None:
         known = self._at_target(array_id)
         if known is not None and known.generation:
             self.report.add(skipped=1)
@@ -127,11 +149,15 @@ class ArrayImport:
                 cells[0] = [path]
         if meta.get("id") != array_id:
             raise DekerMetaDataError(f"its metadata have another id: {str(meta.get('id'))[:80]!r}")
-        declared = self.source.schema.attributes
+        schema = self.source.schema
         attributes = {
-            name: from_deker(declared, meta.get(name), primary=name == "primary_attributes")
-            for name in ("primary_attributes", "custom_attributes")
+            name: from_deker(schema.attributes, meta.get(name), primary=name == PRIMARY)
+            for name in (PRIMARY, CUSTOM)
         }
+        # So that a dry run says what creating the array would.
+        validate_attributes(
+            schema.attributes, attributes[PRIMARY], attributes[CUSTOM], schema.origin_attributes
+        )
         return attributes, cells
 
     def _write(
@@ -156,13 +182,11 @@ class ArrayImport:
             }
             try:
                 written = write_images(target.session, array.tiled, images, parallel=parallel)
-            except CommitStateUnknownError:
+            except (CommitStateUnknownError, DekerLockError):  # it is being written, perhaps
                 raise
             except BaseException:
-                # An empty array in its place would look as if it had been moved.
                 if known is None:
-                    with contextlib.suppress(DekerBaseApplicationError):
-                        array.delete()
+                    self._take_back(array)
                 raise
         self.report.add(
             arrays=1,
@@ -170,6 +194,13 @@ class ArrayImport:
             tiles_decoded=len(decoded),
             stored_bytes=written,
         )
+
+    def _take_back(self, array: BaseArray) -> None:
+        """Delete an array without cells: it would look as if it had been moved."""
+        with contextlib.suppress(DekerBaseApplicationError):
+            made = array.session.registry.array(array.id)
+            if made is not None and not made.generation:
+                array.delete()
 
     def _image(
         self,

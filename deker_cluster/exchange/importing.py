@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import unicodedata
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +18,7 @@ from deker_cluster.errors import (
     DekerCollectionAlreadyExistsError,
     DekerCollectionNotExistsError,
     DekerLockError,
+    DekerMetaDataError,
     ShardUnavailableError,
     StorageFullError,
 )
@@ -57,15 +61,21 @@ UNREADABLE = (
 _MANY_TILES = 32
 """An array of more tiles is shared among the threads, smaller ones take a thread each."""
 
+_NOTHING = Listing([], [], [])
+
+_UNUSABLE = "a link, which is not followed, or no folder or file where one belongs"
+
 _SUBMITTED = 5000
 """Arrays that wait for a thread at a time."""
 
 
 class Bar:
-    """Progress on standard error; safe to use from threads."""
+    """Progress on standard error, if that is a terminal; safe to use from threads."""
 
     def __init__(self, name: str, total: int, unit: str = "array", *, shown: bool) -> None:
-        self._bar: tqdm[Any] = tqdm(total=total, desc=name, unit=unit, disable=not shown)
+        self._bar: tqdm[Any] = tqdm(
+            total=total, desc=name, unit=unit, disable=None if shown else True
+        )
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -153,11 +163,15 @@ def import_storage(
     names = wanted_names(folders, collections, root)
     report = ImportReport(str(root), str(client.session.address), dry_run=dry_run)
     report.collections = [CollectionReport(name) for name in names]
+    spellings = Counter(unicodedata.normalize("NFC", name) for name in folders)
     lost: str | None = None
     for part in report.collections:
         folder = folders[part.name]
         if lost is not None:
             part.fail(folder, f"not begun: {lost}")
+            continue
+        if spellings[unicodedata.normalize("NFC", part.name)] > 1:
+            part.fail(folder, "names that differ only in their Unicode form are one name here")
             continue
         try:
             source_collection = SourceCollection.read(folder)
@@ -186,17 +200,22 @@ class _CollectionImport:
         source = self.source
         target = self._existing()
         arrays = list_data(source.array_folder, source.array_suffix)
-        tiles = list_data(source.tile_folder, TILE_SUFFIX) if source.is_virtual else Listing([], [])
+        tiles = list_data(source.tile_folder, TILE_SUFFIX) if source.is_virtual else _NOTHING
         locks = arrays.young_locks + tiles.young_locks
         if locks and not force:
             raise DekerLockError(
                 f"{len(locks)} lock files of the last ten minutes say that a program may be at "
                 f"work, such as {locks[0]}; end it, or import with force"
             )
+        if tiles.unusable:
+            # Arrays without these tiles would look complete to the next run.
+            raise DekerMetaDataError(f"{tiles.unusable[0]} is {_UNUSABLE}: put the tiles there")
         if target is None and not dry_run:
-            target = self.client.create_collection(
-                source.folder.name, source.schema, source.options
-            )
+            with contextlib.suppress(DekerCollectionAlreadyExistsError):  # made a moment ago
+                self.client.create_collection(source.folder.name, source.schema, source.options)
+            target = self._existing()
+        for place in arrays.unusable:
+            self.report.fail(place, _UNUSABLE)
         move = ArrayImport(source, target, self.report, dry_run)
         name = source.folder.name
         if source.is_virtual:
@@ -304,5 +323,6 @@ class _CollectionImport:
             if owner in arrays:
                 broken[owner] = f"{why}; repair it, or move it away to import the array without it"
             else:
-                self.report.fail(self.source.tile_path(tile_id), f"a tile of some array: {why}")
+                text = f"no link says of which array it is a tile; left out: {why}"
+                self.report.fail(self.source.tile_path(tile_id), text)
         return broken

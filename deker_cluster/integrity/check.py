@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import operator
 import sys
@@ -19,6 +20,7 @@ from deker_cluster.integrity.orphans import check_files
 from deker_cluster.integrity.reach import ShardReach
 from deker_cluster.integrity.report import Findings, IntegrityReport
 from deker_cluster.integrity.tiles import TileChecker
+from deker_cluster.names import validate_collection_name
 
 if TYPE_CHECKING:
     from deker_cluster.dataplane.session import Session
@@ -64,7 +66,8 @@ def check_integrity(
     DekerCollectionNotExistsError
         There is no such collection.
     DekerValidationError
-        `level` or `to_file` cannot be accepted; nothing was looked at.
+        `level` or `to_file` cannot be accepted; nothing was looked at. Or the file cannot be
+        written; the result was printed.
     RegistryUnavailableError
         The registry does not answer. A shard that does not is a finding.
     """
@@ -72,18 +75,23 @@ def check_integrity(
     target = _target(to_file)
     stored = session.registry.stored_collections()
     if collection is not None:
+        with contextlib.suppress(DekerValidationError):  # a name that none can have
+            collection = validate_collection_name(collection)
         stored = [each for each in stored if each.name == collection]
         if not stored:
             raise DekerCollectionNotExistsError(f"there is no collection named {collection!r}")
     with Findings(stop_on_error=bool(stop_on_error)) as findings:
         try:
             _inspect(session, stored, level, findings, everything=collection is None)
-        except DekerIntegrityError:
-            _write(target, findings.report(level, collection))
+        except DekerIntegrityError as error:
+            try:
+                _write(target, findings.report(level, collection))
+            except DekerValidationError as unwritten:
+                error.add_note(str(unwritten))
             raise
     report = findings.report(level, collection)
-    _write(target, report)
     sys.stdout.write(f"{report}\n")
+    _write(target, report)
     return report
 
 
@@ -129,7 +137,13 @@ def _target(to_file: object) -> Path | None:
     if not isinstance(to_file, str | Path) or not str(to_file).strip():
         raise DekerValidationError(f"to_file must be a bool or the path of a file, not {to_file!r}")
     path = Path(to_file)
-    if path.is_dir() or not path.parent.is_dir():
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            path.stat()
+        usable = path.parent.is_dir() and not path.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        usable = False
+    if not usable:
         raise DekerValidationError(f"to_file: {path} cannot be a file: choose another place")
     return path
 
@@ -139,4 +153,7 @@ def _write(target: Path | None, report: IntegrityReport) -> None:
         return
     as_json = target.suffix.lower() == ".json"
     text = json.dumps(report.as_dict, indent=2) if as_json else str(report)
-    target.write_text(text + "\n", encoding="utf-8")
+    try:
+        target.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DekerValidationError(f"to_file: {target} cannot be written: {error}") from error

@@ -123,8 +123,10 @@ def skeleton(
             plist.set_chunk(chunk_shape)
         # Filters change their values when a dataset is created. These stand in for them: HDF5
         # knows none of these numbers, so it keeps the values as they are.
-        for place, (_, values) in enumerate(filters):
-            plist.set_filter(_FILTER_STAND_IN + place, h5z.FLAG_OPTIONAL, values)
+        for place, (number, values) in enumerate(filters):
+            # Nor does it know their names, so more values keep room for those.
+            room = (0,) * (len(_filter_name(number)) // 4)
+            plist.set_filter(_FILTER_STAND_IN + place, h5z.FLAG_OPTIONAL, (*values, *room))
         space = h5s.create_simple(shape)
         dataset = h5d.create(h5.id, b"data", h5t.py_create(dtype), space, dcpl=plist)
         text = h5t.C_S1.copy()
@@ -134,9 +136,12 @@ def skeleton(
         attribute.write(np.array(_META_MARK.ljust(meta_bytes), f"S{meta_bytes}"))
     out = bytearray(file.getbuffer()[userblock_bytes:])
     for place, (number, values) in enumerate(filters):
-        tail = struct.pack(f"<HHH{len(values)}I", 0, 1, len(values), *values)
+        name = _filter_name(number)
+        stand_in = (0, 1, len(values) + len(name) // 4, *values, *(0,) * (len(name) // 4))
+        tail = struct.pack(f"<HHH{len(stand_in) - 3}I", *stand_in)
         at = _only(out, struct.pack("<H", _FILTER_STAND_IN + place) + tail)
-        struct.pack_into("<H", out, at, number)
+        head = struct.pack("<HHHH", number, len(name), 1, len(values)) + name
+        struct.pack_into(f"<{len(head)}s{len(values)}I", out, at, head, *values)
     if chunk_shape is None:
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
         address_at = _only(out, b"\x03\x01" + _UNDEFINED + struct.pack("<Q", size)) + 2
@@ -146,6 +151,17 @@ def skeleton(
         address_at = _only(out, layout + struct.pack(f"<{len(dims)}I", *dims)) + 3
     padded = bytes(out).ljust(-(-len(out) // 8) * 8, b"\0")
     return Skeleton(padded, address_at, _only(out, _META_MARK), meta_bytes)
+
+
+def _filter_name(number: int) -> bytes:
+    """Return a filter's name as an HDF5 file has it, a multiple of 8 bytes.
+
+    Without it, HDF5 would run over the end of the message when it copies the data set.
+    """
+    plist = h5p.create(h5p.DATASET_CREATE)
+    plist.set_filter(number, h5z.FLAG_OPTIONAL, ())
+    name: bytes = plist.get_filter(0)[3]
+    return name.ljust(len(name) // 8 * 8 + 8, b"\0")
 
 
 def _only(data: bytearray, pattern: bytes) -> int:

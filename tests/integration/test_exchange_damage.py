@@ -172,32 +172,6 @@ def test_tiles_outside_of_every_array_are_left_out(old, client):
     assert np.isnan(found).sum() == 18
 
 
-def test_links_lead_nowhere(old, client, tmp_path):
-    folder = old.collection("a")
-    outside = OldStorage(tmp_path / "outside")
-    other = outside.collection("a")
-    outside.array(other, 0x12345678, ONES)
-    old.array(folder, 1, ONES)
-    (folder / "array_data" / "1").symlink_to(other / "array_data" / "1")
-    part = only(bring(old, client))
-    assert (part.arrays, part.failed) == (1, 0)
-    secret = tmp_path / "secret.h5"
-    with h5py.File(secret, "w") as file:
-        file["data"] = ONES
-    path = old.array(folder, 2)
-    with h5py.File(path, "r+") as file:
-        file["data"] = h5py.ExternalLink(str(secret), "/data")
-    path = old.array(folder, 3)
-    with h5py.File(path, "r+") as file:
-        layout = h5py.VirtualLayout(SHAPE, "f8")
-        layout[...] = h5py.VirtualSource(secret, "data", SHAPE)
-        file.create_virtual_dataset("data", layout)
-    part = only(bring(old, client))
-    assert (part.arrays, part.skipped, part.failed) == (0, 1, 2)
-    assert sorted("other files" in failure.why for failure in part.failures) == [False, True]
-    assert len(client.get_collection("a")) == 1
-
-
 def test_young_locks_need_force(old, client):
     path = old.array(old.collection("a"), 1, ONES)
     lock = path.with_name(f"{array_id(1)}:x:1:2.arrayreadlock")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import h5py
@@ -126,6 +128,44 @@ def test_an_export_goes_on_where_it_was_stopped(client, tmp_path):
     assert set(now) < set(files)
 
 
+def test_a_full_disk_ends_the_export_which_goes_on_later(client, tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    for name in ("a", "b"):
+        made = client.create_collection(name, schema())
+        for _ in range(3):
+            made.create()
+    original = os.fsync
+    calls = []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(descriptor)
+
+    for _ in range(2):  # the second one ends where the metadata of "a" are there already
+        calls.clear()
+        monkeypatch.setattr(os, "fsync", full)
+        a, b = send(client, target).collections
+        monkeypatch.undo()
+        assert "no room" in a.failures[0].why
+        assert len(a.failures) == 1
+        assert "not begun" in b.failures[0].why
+        assert not list(target.rglob("*.part"))
+    assert send(client, target).ok
+    assert len(list(target.rglob("*.hdf5"))) == 12  # files and links
+
+
+@pytest.mark.parametrize("left", [[], ["a.json.part"]])
+def test_an_export_goes_on_that_was_killed_at_its_very_beginning(client, tmp_path, left):
+    client.create_collection("a", schema()).create()
+    folder = tmp_path / "out" / "collections" / "a"
+    folder.mkdir(parents=True)
+    for name in left:
+        (folder / name).write_text("{")
+    assert only(send(client, tmp_path / "out")).arrays == 1
+
+
 def test_a_later_array_of_the_same_name_is_not_put_beside_the_first(client, tmp_path):
     made = client.create_collection("a", schema(AttributeSchema("n", int, True)))
     made.create({"n": 1})
@@ -211,3 +251,18 @@ def test_tiles_with_other_settings_than_the_collection_are_encoded_anew(client, 
     with h5py.File(path) as file:
         assert file["data"].compression == "gzip"
         assert file["data"][()].tolist() == [0, 1, 2, 3]
+
+
+def test_chunks_that_were_too_small_to_compress_can_be_written_to(client, tmp_path):
+    """HDF5 overlooks that such a chunk is compressed now if it has the same size as before."""
+    options = HDF5Options((4,), HDF5CompressionOpts("gzip", 3))
+    made = client.create_collection("a", schema(dimensions=[line(6)], dtype="f4"), options)
+    cells = np.arange(7, 13, dtype="f4")
+    made.create()[:].update(cells)
+    assert send(client, tmp_path / "out").ok
+    (path,) = (tmp_path / "out/collections/a/array_data").rglob("*.hdf5")
+    cells[:2] = 9
+    with h5py.File(path, "r+") as file:
+        file["data"][:2] = 9
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["data"][...], cells)

@@ -272,7 +272,7 @@ def test_levels_beyond_the_ends(storage: Storage) -> None:
     assert storage.check(np.int8(3)).level == 3
 
 
-@pytest.mark.parametrize("to_file", ["", 1, None, "missing/report.txt", "."])
+@pytest.mark.parametrize("to_file", ["", 1, None, "missing/report.txt", ".", "\0", "n" * 300])
 def test_places_that_cannot_take_a_report(
     storage: Storage, to_file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,3 +319,11 @@ def test_a_large_array_is_checked_in_parts(client: Client, root: Path) -> None:
         (Kind.ORPHAN, 4500),
     ]
     assert report.checked["tiles"] == report.checked["files"] == 6000
+
+
+def test_a_report_that_cannot_be_written_is_printed(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DekerValidationError, match="cannot be written"):
+        storage.check(to_file="/dev/full")
+    assert "No errors" in capsys.readouterr().out

@@ -50,13 +50,13 @@ def test_links_are_not_followed(tmp_path):
     folder = tmp_path / "array_data"
     (folder / "1/2").mkdir(parents=True)
     (folder / "1/2/3").symlink_to(outside / "1/2/3")
-    assert list_data(folder, ".hdf5").ids == []
+    assert list_data(folder, ".hdf5") == ([], [], [folder / "1/2/3"])
     inside = data_path(folder, "2" + ID[1:], ".hdf5")
     inside.parent.mkdir(parents=True)
     inside.symlink_to(path)
-    assert list_data(folder, ".hdf5").ids == []
+    assert sorted(list_data(folder, ".hdf5").unusable) == [folder / "1/2/3", inside]
     (tmp_path / "linked").symlink_to(outside)
-    assert list_data(tmp_path / "linked", ".hdf5").ids == []
+    assert list_data(tmp_path / "linked", ".hdf5") == ([], [], [tmp_path / "linked"])
 
 
 @pytest.mark.parametrize("suffix", [".arrayreadlock", ".varraylock", ".arrlock"])

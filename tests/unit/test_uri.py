@@ -94,6 +94,8 @@ def test_the_password_stays_inside(login: str, username: str | None, password: s
         ("file:///a\0b", "NUL"),
         ("file:///a%00b", "NUL"),
         ("deker://./a%00b", "NUL"),
+        ("file:///\udcff", "surrogates"),
+        ("deker://./a\ud800", "surrogates"),
         ("file:~nobody-of-that-name/x", "nobody-of-that-name"),
         ("file:///data?x=1", "query"),
         ("file:///data#x", "fragment"),
