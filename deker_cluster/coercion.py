@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deker_cluster.dtypes import plain_int
 from deker_cluster.errors import DekerArrayError, DekerArrayTypeError, DekerIndexError
 
 __all__ = ["coerce"]
@@ -45,6 +46,9 @@ def coerce(
     elif values.dtype.kind == "f" and dtype.kind in "iu":
         # numpy makes rounded floats of a list with both small and very large ints.
         values = _exact(np.asarray(values if typed else data, object), dtype)
+    elif values.dtype.kind == "O" and all(plain_int(value) is not None for value in values.flat):
+        # Ints that no integer type of numpy holds; floats may.
+        values = _exact(values, dtype)
     else:
         values = _literal(values, dtype)
     if values.shape == shape:

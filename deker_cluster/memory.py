@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from typing import TYPE_CHECKING
 
 import psutil
 
 from deker_cluster.dtypes import plain_int
 from deker_cluster.errors import DekerMemoryError, DekerValidationError
 
-__all__ = ["memory_limit_bytes", "require_memory"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["memory_errors", "memory_limit_bytes", "require_memory"]
 
 _LIMIT = re.compile(r"([0-9]+)([KMGT]?)", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -42,7 +47,7 @@ def memory_limit_bytes(value: object) -> int:
     return max(number, 0)
 
 
-def require_memory(needed_bytes: int, limit_bytes: int, what: str) -> None:
+def require_memory(needed_bytes: int, limit_bytes: int, what: Callable[[], str]) -> None:
     """Make sure that something may, and does, fit into memory.
 
     Parameters
@@ -52,7 +57,7 @@ def require_memory(needed_bytes: int, limit_bytes: int, what: str) -> None:
     limit_bytes
         What the user allows; 0: all that is free.
     what
-        Named in the error.
+        Returns its name for the error; putting that together takes long for a small read.
 
     Raises
     ------
@@ -61,7 +66,7 @@ def require_memory(needed_bytes: int, limit_bytes: int, what: str) -> None:
     """
     if 0 < limit_bytes < needed_bytes:
         raise DekerMemoryError(
-            f"{what} takes {needed_bytes:,} bytes, the client's memory_limit is {limit_bytes:,}; "
+            f"{what()} takes {needed_bytes:,} bytes, the client's memory_limit is {limit_bytes:,}; "
             "take it in parts, or raise the limit"
         )
     if needed_bytes <= _ALWAYS_FITS_BYTES:
@@ -69,6 +74,23 @@ def require_memory(needed_bytes: int, limit_bytes: int, what: str) -> None:
     free_bytes = psutil.virtual_memory().available + psutil.swap_memory().free
     if needed_bytes > free_bytes:
         raise DekerMemoryError(
-            f"{what} takes {needed_bytes:,} bytes, {free_bytes:,} are free on this machine; "
+            f"{what()} takes {needed_bytes:,} bytes, {free_bytes:,} are free on this machine; "
             "take it in parts"
         )
+
+
+@contextlib.contextmanager
+def memory_errors(what: Callable[[], str]) -> Iterator[None]:
+    """Name in errors what there was no memory for.
+
+    Raises
+    ------
+    DekerMemoryError
+        Memory ran out inside.
+    """
+    try:
+        yield
+    except DekerMemoryError:
+        raise
+    except MemoryError as error:
+        raise DekerMemoryError(f"no memory for {what()}; take it in parts") from error

@@ -82,7 +82,7 @@ class Subset:
         require_memory(
             math.prod(self.shape) * self.dtype.itemsize,
             session.options.memory_limit_bytes,
-            f"reading the cells {self.shape} ({self.dtype}) of array {array.id}",
+            lambda: f"reading the cells {self.shape} ({self.dtype}) of array {array.id}",
         )
         cells = read(session, array.tiled, array.located(self._selection))
         return cells if self.shape else cells[()]
@@ -114,7 +114,8 @@ class Subset:
         Parameters
         ----------
         data
-            Array or nested list of :attr:`shape`, or one number for every cell.
+            Array or nested list of :attr:`shape`, or one number for every cell. An array must not
+            be changed until this returns: its memory may be written to disk as it is.
 
         Raises
         ------

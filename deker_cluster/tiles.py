@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
@@ -27,6 +28,7 @@ from deker_cluster.errors import (
     DekerFilterError,
     DekerIncompleteFilterError,
     DekerIndexError,
+    DekerInstanceNotExistsError,
     DekerValidationError,
 )
 from deker_cluster.registry.models import ArrayRecord
@@ -205,7 +207,11 @@ class TileManager:
 
     def __iter__(self) -> Iterator[Tile]:
         for varray in self._collection:
-            yield from self.of(varray)
+            try:
+                tiles = self.of(varray)
+            except DekerInstanceNotExistsError:  # meanwhile
+                continue
+            yield from tiles
 
     def __repr__(self) -> str:
         return f"TileManager({self._collection.name!r})"
@@ -215,6 +221,13 @@ class TileManager:
         grid = varray.tiled.grid
         entries = varray.session.registry.all_entries(varray.id)
         return (Tile(varray, grid.position(ordinal)) for ordinal in sorted(entries.values))
+
+    def at(self, varray: Any, position: tuple[int, ...]) -> Iterator[Tile]:
+        """Yield the tile at a place in the grid of one array, if it is stored."""
+        with contextlib.suppress(DekerIndexError):
+            ordinal = varray.tiled.grid.ordinal(position)
+            if varray.session.registry.entries(varray.id, [ordinal]).values[0] is not None:
+                yield Tile(varray, position)
 
     def varray(self, vid: Any) -> Any:
         """Return the virtual array of that id, None if the collection has none."""
@@ -228,23 +241,17 @@ class TileFilter:
     """A search for tiles that has not run yet."""
 
     def __init__(self, tiles: TileManager, conditions: Mapping[str, Any]) -> None:
-        if not isinstance(conditions, Mapping):
-            raise DekerFilterError(
-                f"a filter is a dict of attribute names and values, not {shown(conditions)}"
-            )
-        unknown = sorted(map(str, set(conditions) - {"vid", "v_position", "id"}))
-        if unknown:
-            raise DekerFilterError(
-                f"{', '.join(unknown)}: tiles have the attributes vid and v_position, and an id"
-            )
+        self._tiles = tiles
+        self._conditions = _conditions(conditions)
         if not {"vid", "id"} & set(conditions):
             raise DekerIncompleteFilterError("a filter of tiles must give vid or id")
-        self._tiles = tiles
-        self._conditions = dict(conditions)
 
     def filter(self, filters: Mapping[str, Any]) -> TileFilter:
-        """Add conditions to these."""
-        return TileFilter(self._tiles, {**self._conditions, **filters})
+        """Add conditions to these; a later one takes the place of one of the same name."""
+        return TileFilter(self._tiles, {**self._conditions, **_conditions(filters)})
+
+    def __repr__(self) -> str:
+        return f"{self._tiles!r}.filter({self._conditions})"
 
     def first(self) -> Tile | None:
         """Return the first tile in the order of the grid; None if none was ever written."""
@@ -261,12 +268,29 @@ class TileFilter:
         varray = self._tiles.varray(vid)
         if varray is None:
             return
-        position = _position(wanted["v_position"]) if "v_position" in wanted else None
-        for tile in self._tiles.of(varray):
-            if position not in (None, tile.primary_attributes["v_position"]):
-                continue
+        position = None
+        if "v_position" in wanted:
+            position = _position(wanted["v_position"])
+        elif "id" in wanted:
+            steps = str(wanted["id"]).partition(":")[2].split("-")
+            position = tuple(int(step) for step in steps if step.isdecimal() and len(step) < 20)
+        found = self._tiles.of(varray) if position is None else self._tiles.at(varray, position)
+        for tile in found:
             if wanted.get("id", tile.id) == tile.id:
                 yield tile
+
+
+def _conditions(filters: object) -> dict[str, Any]:
+    if not isinstance(filters, Mapping):
+        raise DekerFilterError(
+            f"a filter is a dict of attribute names and values, not {shown(filters)}"
+        )
+    unknown = sorted(map(str, set(filters) - {"vid", "v_position", "id"}))
+    if unknown:
+        raise DekerFilterError(
+            f"{', '.join(unknown)}: tiles have the attributes vid and v_position, and an id"
+        )
+    return dict(filters)
 
 
 def _position(value: object) -> tuple[int, ...]:

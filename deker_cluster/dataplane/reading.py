@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,16 +13,18 @@ from deker_cluster.dataplane.stored_tile import (
     VersionGoneError,
     check_digest,
     fetched_ranges,
+    shard_errors,
     tile_errors,
 )
-from deker_cluster.errors import DekerIntegrityError, DekerMemoryError
+from deker_cluster.errors import DekerIntegrityError
+from deker_cluster.memory import memory_errors
 from deker_cluster.tilefile.index import TileIndex
 from deker_cluster.tilefile.layout import tile_path
 from deker_cluster.tilefile.reader import read_region
 from deker_cluster.transport.messages import FetchRequest, TileKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from deker_cluster.core.selection import Selection
     from deker_cluster.dataplane.session import Session
@@ -60,46 +61,41 @@ def read(session: Session, array: TiledArray, selection: Selection) -> npt.NDArr
         The array has been deleted.
     DekerIntegrityError
         A tile's bytes are damaged or gone; nothing is made up for them.
+    DekerMemoryError
+        There is no memory for the result.
     ShardUnavailableError
-        A shard did not answer in time.
+        A shard did not answer in time, or its machine has no more files to open.
     """
     tiles = plan(array.grid, selection)
-    with _memory_errors(array, tiles):
+
+    def what() -> str:
+        return f"a result of shape {tiles.asked_shape} ({array.dtype}) of array {array.id}"
+
+    with memory_errors(what):
         out: npt.NDArray[Any] = np.empty(tiles.full_shape, array.dtype)
     view = tiles.ascending_view(out)
-    missing: TileKey | None = None
+    missing: set[TileKey] = set()
     for _ in range(_ATTEMPTS):
         entries = session.registry.entries(array.id, tiles.ordinals.tolist(), array.collection_id)
         session.shards.at_epoch(entries.epoch)
         try:
             read_into(session, array, tiles, entries, view)
         except VersionGoneError as gone:
-            if gone.key == missing:
+            if gone.key in missing:
                 # The manifest still names it: not swept, but lost.
                 raise DekerIntegrityError(
                     "the tile's file is missing", gone.key.array_id, gone.key.ordinal, gone.shard
                 ) from gone
-            missing = gone.key
+            missing.add(gone.key)
             session.shards.refresh()
         else:
-            with _memory_errors(array, tiles):
+            with memory_errors(what):
                 return tiles.restored(out).reshape(selection.shape)
     raise DekerIntegrityError(
         f"tiles were replaced and swept {_ATTEMPTS} times during one read; is the garbage grace "
         "time of the cluster too short?",
         array.id,
     )
-
-
-@contextlib.contextmanager
-def _memory_errors(array: TiledArray, tiles: Plan) -> Iterator[None]:
-    try:
-        yield
-    except MemoryError as error:
-        raise DekerMemoryError(
-            f"no memory for a result of shape {tiles.asked_shape} ({array.dtype}) of array "
-            f"{array.id}; read it in parts"
-        ) from error
 
 
 def read_into(
@@ -182,7 +178,8 @@ def _read_remote(
         )
         for job in jobs
     ]
-    reply = shard.handle.fetch(requests)
+    with shard_errors(shard.name):
+        reply = shard.handle.fetch(requests)
     payload = memoryview(reply.payload)
     for job, request, tile in zip(jobs, requests, reply.tiles, strict=True):
         if tile is None:

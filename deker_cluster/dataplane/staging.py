@@ -9,6 +9,7 @@ import numpy as np
 
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.core.planning import split_by_bytes
+from deker_cluster.dataplane.stored_tile import shard_errors
 from deker_cluster.errors import (
     CommitStateUnknownError,
     DekerBaseApplicationError,
@@ -116,13 +117,21 @@ def stage(
     batch: Sequence[Place],
     images: Sequence[TileImage],
 ) -> list[Change]:
-    """Put the files of a batch in place on their shards. No reader sees them before the commit."""
+    """Put the files of a batch in place on their shards. No reader sees them before the commit.
+
+    Raises
+    ------
+    StorageFullError, ShardUnavailableError
+        A shard has no room, cannot write, or does not answer.
+    """
     blobs = [
         TileBlob(TileKey(array.id, place.ordinal, token), tuple(image.segments), image.total_bytes)
         for place, image in zip(batch, images, strict=True)
     ]
     for number in batch[0].shards:
-        session.shards.get(number).handle.stage(blobs, fsync=session.options.durability == "fsync")
+        shard = session.shards.get(number)
+        with shard_errors(shard.name):
+            shard.handle.stage(blobs, fsync=session.options.durability == "fsync")
     return [
         Change(
             place.ordinal,

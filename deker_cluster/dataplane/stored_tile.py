@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+import errno
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 
-from deker_cluster.errors import DekerIntegrityError
+from deker_cluster.errors import DekerIntegrityError, ShardUnavailableError
 from deker_cluster.tilefile.index import TileIndex
 from deker_cluster.tilefile.layout import tile_path
 from deker_cluster.tilefile.reader import ChunkSource, StoredRanges
@@ -26,9 +27,14 @@ __all__ = [
     "WantedTile",
     "check_digest",
     "fetched_ranges",
+    "shard_errors",
     "stored_tiles",
     "tile_errors",
 ]
+
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What the system says when it is short of something, which tells nothing of the file."""
 
 
 class VersionGoneError(Exception):
@@ -42,15 +48,50 @@ class VersionGoneError(Exception):
 
 @contextlib.contextmanager
 def tile_errors(key: TileKey, shard: str) -> Iterator[None]:
-    """Name the tile in the errors of the file layer, which knows of bytes only."""
+    """Name the tile in the errors of the file layer, which knows of bytes only.
+
+    Raises
+    ------
+    VersionGoneError
+        The file is not there.
+    DekerIntegrityError
+        It is damaged, or the system cannot read it.
+    ShardUnavailableError
+        This machine cannot open another file now.
+    """
     try:
         yield
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise VersionGoneError(key, shard) from error
+    except OSError as error:
+        if error.errno in _EXHAUSTED:
+            raise _unavailable(shard, error) from error
+        raise DekerIntegrityError(
+            f"the tile's file cannot be read: {error}", key.array_id, key.ordinal, shard
+        ) from error
     except DekerIntegrityError as error:
         if error.array is not None:
             raise
         raise DekerIntegrityError(error.what, key.array_id, key.ordinal, shard) from error
+
+
+@contextlib.contextmanager
+def shard_errors(shard: str) -> Iterator[None]:
+    """Name the shard in the errors of its operating system.
+
+    Raises
+    ------
+    ShardUnavailableError
+        It cannot work with its files.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _unavailable(shard, error) from error
+
+
+def _unavailable(shard: str, error: OSError) -> ShardUnavailableError:
+    return ShardUnavailableError(f"shard {shard} cannot work with its files: {error}")
 
 
 def check_digest(index: TileIndex, entry: TileEntry) -> None:
@@ -130,7 +171,8 @@ def _fetch_whole(shard: Shard, tiles: Sequence[WantedTile]) -> dict[int, StoredT
     requests = [
         FetchRequest(tile.key, tuple(slice(0, cells, 1) for cells in tile.shape)) for tile in tiles
     ]
-    reply = shard.handle.fetch(requests)
+    with shard_errors(shard.name):
+        reply = shard.handle.fetch(requests)
     payload = memoryview(reply.payload)
     found: dict[int, StoredTile] = {}
     for tile, fetched in zip(tiles, reply.tiles, strict=True):

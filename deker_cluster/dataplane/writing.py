@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from deker_cluster.dataplane.stored_tile import (
     tile_errors,
 )
 from deker_cluster.errors import DekerIntegrityError
+from deker_cluster.memory import memory_errors, require_memory
 from deker_cluster.tilefile.writer import TileImage, encode_tile, patch_tile
 from deker_cluster.transport.messages import TileKey
 
@@ -62,11 +64,14 @@ def write(
         The selection names a cell more than once; nothing was changed.
     DekerIntegrityError
         A tile that is written in part is damaged; nothing was changed.
+    DekerMemoryError
+        There is no memory for a whole tile that is written in part; nothing was changed.
 
     Others are those of :func:`.staging.commit_tiles`.
     """
     tiles = plan(array.grid, selection)
-    return _commit(session, array, tiles, tiles.ascending_values(values))
+    with memory_errors(lambda: f"a write to {tiles.asked_shape} cells of array {array.id}"):
+        return _commit(session, array, tiles, tiles.ascending_values(values))
 
 
 def clear(session: Session, array: TiledArray, selection: Selection) -> int:
@@ -74,7 +79,9 @@ def clear(session: Session, array: TiledArray, selection: Selection) -> int:
 
     Raises as :func:`write`.
     """
-    return _commit(session, array, plan(array.grid, selection), None)
+    tiles = plan(array.grid, selection)
+    with memory_errors(lambda: f"clearing {tiles.asked_shape} cells of array {array.id}"):
+        return _commit(session, array, tiles, None)
 
 
 def _commit(session: Session, array: TiledArray, tiles: Plan, view: npt.NDArray[Any] | None) -> int:
@@ -162,6 +169,12 @@ def _new_version(
         values: npt.NDArray[Any] = np.broadcast_to(np.asarray(array.fill, array.dtype), cells)
     else:
         values = view[projection.target]
+    if not projection.whole and (base is None or base.index.chunk_shape is None):
+        require_memory(
+            math.prod(shape) * array.dtype.itemsize,
+            0,
+            lambda: f"tile {projection.ordinal} {shape} of array {array.id}, written in part,",
+        )
     if base is not None:
         with tile_errors(base.key, base.shard):
             return patch_tile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import weakref
@@ -90,7 +91,7 @@ class TileCache:
                 self._entries.move_to_end(path)
                 entry.pins += 1
                 return entry
-        opened = _Entry(TileFile.open(path))
+        opened = _Entry(_opened(path))
         with self._lock:
             entry = self._entries.setdefault(path, opened)
             entry.pins += 1
@@ -116,6 +117,18 @@ class TileCache:
     def _after_fork(self) -> None:
         # A thread that does not exist in the child may have held it.
         self._lock = threading.Lock()
+
+
+def _opened(path: str) -> TileFile:
+    """Open a file; where the process may open no more, instead of those that nobody reads."""
+    try:
+        return TileFile.open(path)
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+    for cache in list(_caches):
+        cache.close()
+    return TileFile.open(path)
 
 
 def _reset_locks() -> None:

@@ -148,7 +148,8 @@ class TileFile:
         OSError
             It cannot be opened or read; FileNotFoundError if it was swept.
         """
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # What is no file after all, but a pipe, would be waited for.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             index = _load_index(fd, index)
         except BaseException:

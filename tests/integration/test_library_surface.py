@@ -218,6 +218,31 @@ def test_tiles_are_found_by_their_array_and_place(tiled: VArray) -> None:
         tiles.filter({"v_position": (0, 0, 0)})
     with pytest.raises(DekerFilterError, match="dt"):
         tiles.filter({"vid": tiled.id, "dt": 1})
+    for wrong in (f"{tiled.id}:0-0-9", f"{tiled.id}:{'9' * 5000}", f"{tiled.id}:a-b", tiled.id, 5):
+        assert tiles.filter({"id": wrong}).first() is None
+    with pytest.raises(DekerFilterError, match="a filter is a dict"):
+        found.filter(5)  # type: ignore[arg-type]
+
+
+def test_one_tile_is_found_without_a_look_at_the_others(
+    tiled: VArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(tiled.session.registry), "all_entries", None, raising=False)
+    tiles = tiled.parent.arrays
+    tile = tiles.filter({"vid": tiled.id, "v_position": (0, 1, 1)}).first()
+    assert tile is not None
+    assert tiles.filter({"id": tile.id}).first() == tile
+
+
+def test_tiles_of_an_array_that_is_deleted_meanwhile(tiled: VArray) -> None:
+    stored = len(list(tiled.parent.arrays))
+    other = tiled.parent.create({"dt": "2022-05-01"})
+    other[:].update(1)
+    assert len(list(tiled.parent.arrays)) > stored
+    walk = iter(tiled.parent.arrays)
+    next(walk)
+    other.delete()
+    assert len(list(walk)) == stored - 1
 
 
 def test_tiles_are_made_by_writing(client: Client, tiled: VArray) -> None:

@@ -248,3 +248,11 @@ def test_the_masked_constant_is_the_fill_value() -> None:
     assert into(np.ma.masked, "float64", fill=-9).tolist() == [-9, -9, -9]
     single = np.ma.MaskedArray(5, mask=False, dtype="int8")
     assert into(single, "int16").tolist() == [5, 5, 5]
+
+
+def test_ints_beyond_64_bits_are_taken_where_they_fit() -> None:
+    assert into(2**64, "float64", ()) == 2.0**64
+    assert into([2**70, 1, 0], "float32").tolist() == [2.0**70, 1, 0]
+    for data, dtype in ((2**64, "int64"), (2**64 + 1, "float64"), (10**400, "float64")):
+        with pytest.raises(DekerArrayTypeError, match="hold values"):
+            into(data, dtype, ())

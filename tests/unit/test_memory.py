@@ -35,14 +35,14 @@ def test_anything_else_is_no_limit(given: object) -> None:
 
 
 def test_what_is_larger_than_the_limit_is_refused_by_exact_counting() -> None:
-    require_memory(1000, 1000, "a result")
+    require_memory(1000, 1000, lambda: "a result")
     with pytest.raises(DekerMemoryError, match=r"a result takes 1,001 bytes.*memory_limit"):
-        require_memory(1001, 1000, "a result")
+        require_memory(1001, 1000, lambda: "a result")
     # 2**32 times 2**32 cells: 0 if counted in 64 bits.
     with pytest.raises(MemoryError, match="are free on this machine"):
-        require_memory(2**64, 0, "a result")
+        require_memory(2**64, 0, lambda: "a result")
     with pytest.raises(DekerMemoryError, match="are free"):
-        require_memory(2**64, 2**65, "a result")
+        require_memory(2**64, 2**65, lambda: "a result")
 
 
 def test_levels_of_logging_are_names() -> None:

@@ -62,6 +62,17 @@ def test_other_numbers_come_back_as_they_were(
     assert back.tobytes() == chunk.tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("shape", [(1,), (20,), (4, 5), (2, 3, 4), (6, 2, 3, 1), (255,)])
+def test_a_handful_of_numbers_is_kept_from_sz(shape: tuple[int, ...], dtype: str) -> None:
+    chunk = SMOOTH.reshape(-1)[: np.prod(shape)].reshape(shape).astype(dtype)
+    # Asked first: SZ, given these, could end the tests.
+    assert not may_encode(chunk, resolved("SZ", chunk))
+    back, mask, _ = round_trip("SZ", chunk)
+    assert mask == 1
+    assert back.tobytes() == chunk.tobytes()
+
+
 def test_numbers_beyond_the_steps_of_sperr() -> None:
     for scale, good in ((1e7, True), (1e12, False)):
         chunk = SMOOTH / 50 * scale
