@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from deker_cluster.attribute_index import index_keys
-from deker_cluster.attributes import decode_values, encode_values, merge_custom
+from deker_cluster.attribute_json import decode_values, encode_values
+from deker_cluster.attributes import merge_custom
 from deker_cluster.core.tile_grid import TileGrid
 from deker_cluster.dataplane.tiled_array import TiledArray
 from deker_cluster.dimensions import AnyDimension, build
@@ -220,11 +221,12 @@ class BaseArray:
 
     def delete(self) -> None:
         """Delete the array; its files go later. Repeating it does nothing."""
-        self.session.registry.delete_array(self.id)
+        self.session.registry.delete_array(self.id, self._collection.id)
 
     def _current(self) -> ArrayRecord:
         record = self.session.registry.array(self.id)
-        if record is None:
+        # The id may have been used again, in a collection of another schema.
+        if record is None or record.collection_id != self._collection.id:
             raise DekerInstanceNotExistsError(
                 f"array {self.id} of collection {self.collection!r} has been deleted"
             )
@@ -235,7 +237,15 @@ class BaseArray:
             self.__dict__.pop(name, None)
 
     def __getitem__(self, index: object) -> Subset:
-        """Select a part by positions, scale values, labels or times. Nothing is read yet.
+        """Select a part. Nothing is read yet.
+
+        Parameters
+        ----------
+        index
+            For each dimension an int (position), a float (coordinate on a scale), a label, an
+            instant (datetime, ``datetime64``, ISO text), a slice between two of these with any
+            step, or a list of them or of bools, which picks along this dimension alone. A year or
+            month as text stands for all its cells, ``...`` for the dimensions that are not named.
 
         Raises
         ------

@@ -8,7 +8,7 @@ another one, so what the registry appends to them never decides about the order 
     20             integers: a byte for sign and length, then the digits; all bytes of negative
                    ones are inverted
     30             real numbers: kind (-inf, below 0, 0, above 0, +inf, NaN), exponent, fraction
-    40             complex numbers: real part, imaginary part
+    40             complex numbers: NaN if a part is, real part, imaginary part
     50             text: UTF-8, then 00
     60             instants: microseconds since the year 1
     70             tuples: the elements, then 00
@@ -69,11 +69,6 @@ class KeyRange:
         # What follows a key in the registry is the number of an array: it never begins with ff.
         return cls(key, key + b"\xff")
 
-    @property
-    def is_point(self) -> bool:
-        """Whether the range was made by :meth:`of`."""
-        return self.stop == self.start + b"\xff"
-
 
 def index_keys(schema_attrs: Collection[AttributeSchema], values: Mapping[str, Any]) -> list[bytes]:
     """Return the encoded attributes of an array in the order of the schema.
@@ -90,8 +85,8 @@ def encode_key(value: Any) -> bytes:
     """Return a value's bytes: they compare like the values, and are equal if the values are.
 
     ``-0.0`` equals ``0.0``; NaN equals itself and follows all numbers. Complex numbers are ordered
-    by their real, then by their imaginary part. In tuples the types count: ``(1,)`` is not
-    ``(1.0,)``, and all integers come before all floats.
+    by their real, then by their imaginary part; they are NaN if one of these is. In tuples the
+    types count: ``(1,)`` is not ``(1.0,)``, and all integers come before all floats.
     """
     key = _encode(value)
     if len(key) <= MAX_KEY_BYTES:
@@ -178,7 +173,8 @@ def _encode(value: Any) -> bytes:
     if whole is not None:
         return tag + _integer(whole)
     if isinstance(value, (complex, np.complexfloating)):
-        return tag + _real(value.real) + _real(value.imag)
+        parts = _real(value.real) + _real(value.imag)
+        return tag + (_NAN if value != value else b"") + parts
     return tag + _real(value)
 
 

@@ -1,4 +1,4 @@
-"""Attributes of arrays: declaration, checking, exact JSON, index keys. Pure (no I/O)."""
+"""Attributes of arrays: declaration, checking, the key of the primary ones. Pure (no I/O)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from deker_cluster.dtypes import (
     dtype_from_json,
     dtype_to_json,
     normalize_dtype,
-    number_text,
     plain_int,
     shown,
     to_utc,
@@ -27,9 +26,8 @@ from deker_cluster.errors import DekerMetaDataError, DekerValidationError
 __all__ = [
     "AttributeSchema",
     "attribute_type_from_json",
+    "attribute_type_name",
     "checked_value",
-    "decode_values",
-    "encode_values",
     "merge_custom",
     "primary_key",
     "validate_attributes",
@@ -38,6 +36,12 @@ __all__ = [
 _PLAIN_TYPES: dict[type, str] = {kind: kind.__name__ for kind in (int, float, complex, tuple)}
 _PLAIN_TYPES |= {str: "string", datetime: "datetime"}
 _BY_PLAIN_NAME = {name: kind for kind, name in _PLAIN_TYPES.items()}
+
+_MAX_DIGITS = 4300
+"""Of an integer: Python itself makes no longer ones of text, unless it is told to."""
+_TOO_LARGE = 10**_MAX_DIGITS
+_MAX_DEPTH = 50
+"""Tuples in each other: far from where Python and its JSON run out of stack."""
 
 
 def _name(value: object) -> str:
@@ -92,7 +96,16 @@ class AttributeSchema:
     @property
     def as_dict(self) -> dict[str, Any]:
         """The form that collection metadata holds."""
-        return {"name": self.name, "primary": self.primary, "dtype": _type_name(self.dtype)}
+        return {
+            "name": self.name,
+            "primary": self.primary,
+            "dtype": attribute_type_name(self.dtype),
+        }
+
+
+def attribute_type_name(kind: type) -> str:
+    """Return the stored name of a type of attributes, for example ``"string"``."""
+    return _PLAIN_TYPES.get(kind) or dtype_to_json(np.dtype(kind))
 
 
 def attribute_type_from_json(name: object) -> type:
@@ -182,31 +195,6 @@ def merge_custom(
     return merged
 
 
-def encode_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return attribute values in a JSON form that :func:`decode_values` restores exactly.
-
-    A value is ``[type name, text]``, ``["tuple", [values]]`` or null. Numbers are text, because
-    JSON readers differ in which numbers they keep exact.
-    """
-    return {name: _encode(value) for name, value in values.items()}
-
-
-def decode_values(encoded: Mapping[str, Any]) -> OrderedDict[str, Any]:
-    """Return the values that :func:`encode_values` was given, in the stored order.
-
-    Raises
-    ------
-    DekerMetaDataError
-        The form is damaged.
-    """
-    try:
-        return OrderedDict((name, _decode(value)) for name, value in encoded.items())
-    except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise DekerMetaDataError(
-            f"stored attributes {shown(encoded)} cannot be read: {error!r}"
-        ) from error
-
-
 def primary_key(schema_attrs: Collection[AttributeSchema], values: Mapping[str, Any]) -> str:
     """Return the text under which an array with these primary values is found.
 
@@ -261,25 +249,29 @@ def checked_value(schema: AttributeSchema, value: object, needed: bool) -> Any:
     converted = _convert(schema.dtype, value)
     if converted is None:
         raise DekerValidationError(
-            f"{which} attribute {schema.name!r} must be {_type_name(schema.dtype)}; "
+            f"{which} attribute {schema.name!r} must be {attribute_type_name(schema.dtype)}; "
             f"{shown(value)} ({type(value).__name__}) cannot be converted without loss"
         )
     return converted
 
 
-def _convert(kind: type, value: object) -> Any:
+def _convert(kind: type, value: object, depth: int = 1) -> Any:
     """Return `value` as `kind`, None if that would lose something."""
     if kind is str:
         return str.__str__(value) if isinstance(value, str) else None
     if kind is tuple:
-        return _convert_tuple(value) if isinstance(value, (list, tuple)) else None
+        return _convert_tuple(value, depth) if isinstance(value, (list, tuple)) else None
     if kind is datetime:
         return to_utc(value) if isinstance(value, (str, datetime)) else None
+    if kind is int and abs(plain_int(value) or 0) >= _TOO_LARGE:
+        raise DekerValidationError(f"integers of attributes have up to {_MAX_DIGITS:,} digits")
     return convert_number(kind, value)
 
 
-def _convert_tuple(value: list[Any] | tuple[Any, ...]) -> tuple[Any, ...] | None:
-    items = [_convert(_leaf_type(item), item) for item in value]
+def _convert_tuple(value: list[Any] | tuple[Any, ...], depth: int) -> tuple[Any, ...] | None:
+    if depth > _MAX_DEPTH:
+        raise DekerValidationError(f"tuples of attributes are up to {_MAX_DEPTH} deep")
+    items = [_convert(_leaf_type(item), item, depth + 1) for item in value]
     return None if any(item is None for item in items) else tuple(items)
 
 
@@ -290,43 +282,6 @@ def _leaf_type(value: object) -> type:
     if isinstance(value, (list, tuple)):
         return tuple
     return next((kind for kind in _PLAIN_TYPES if isinstance(value, kind)), int)
-
-
-def _type_name(kind: type) -> str:
-    return _PLAIN_TYPES.get(kind) or dtype_to_json(np.dtype(kind))
-
-
-def _encode(value: Any) -> list[Any] | None:
-    if value is None:
-        return None
-    kind = type(value)
-    if kind is tuple:
-        return ["tuple", [_encode(item) for item in value]]
-    name = _type_name(kind)
-    if kind is datetime:
-        return [name, value.isoformat()]
-    if isinstance(value, (complex, np.complexfloating)):
-        return [name, [number_text(value.real), number_text(value.imag)]]
-    return [name, value if kind is str else number_text(value)]
-
-
-def _decode(encoded: Any) -> Any:
-    if encoded is None:
-        return None
-    name, payload = encoded
-    kind: Any = attribute_type_from_json(name)
-    if kind is tuple:
-        return tuple(_decode(item) for item in payload)
-    if kind is datetime:
-        return datetime.fromisoformat(payload)
-    if kind is complex:
-        return complex(float(payload[0]), float(payload[1]))
-    if issubclass(kind, np.complexfloating):
-        cell = np.zeros((), kind)
-        cell.real = np.longdouble(payload[0])
-        cell.imag = np.longdouble(payload[1])
-        return cell[()]
-    return kind(payload)
 
 
 def _key_part(value: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from functools import cached_property
@@ -13,6 +14,8 @@ from deker_cluster.attributes import primary_key, validate_attributes
 from deker_cluster.core.ids import new_id, validate_id
 from deker_cluster.dtypes import shown
 from deker_cluster.errors import (
+    DekerArrayAlreadyExistsError,
+    DekerInstanceNotExistsError,
     DekerInvalidManagerCallError,
     DekerMetaDataError,
     DekerValidationError,
@@ -255,7 +258,16 @@ class Collection:
         key = primary_key(schema.attributes, primary) if primary else None
         meta = encode_meta(primary, custom)
         index = index_keys(schema.attributes, {**primary, **custom})
-        self.session.registry.create_array(self.id, array_id, key, meta, index)
+        with self.naming():
+            try:
+                self.session.registry.create_array(self.id, array_id, key, meta, index)
+            except DekerArrayAlreadyExistsError as error:
+                given = (
+                    f", with the primary attributes {shown(dict(primary), 300)}" if primary else ""
+                )
+                raise DekerArrayAlreadyExistsError(
+                    f"array {array_id} of collection {self.name!r}{given} was not made: {error}"
+                ) from error
         return self.handle(ArrayRecord(id=array_id, collection_id=self.id, meta=meta, generation=0))
 
     def filter(self, filters: Mapping[str, Any]) -> FilteredManager:
@@ -268,11 +280,22 @@ class Collection:
 
     def clear(self) -> None:
         """Delete all arrays; the collection stays."""
-        self.session.registry.clear_collection(self.id)
+        with self.naming():
+            self.session.registry.clear_collection(self.id)
 
     def delete(self) -> None:
         """Delete the collection with all its arrays. Repeating it does nothing."""
         self.session.registry.delete_collection(self.id)
+
+    @contextlib.contextmanager
+    def naming(self) -> Iterator[None]:
+        """Name the collection in errors of the registry, which knows of its id only."""
+        try:
+            yield
+        except DekerInstanceNotExistsError as error:
+            raise DekerInstanceNotExistsError(
+                f"collection {self.name!r} has been deleted"
+            ) from error
 
     def handle(self, record: ArrayRecord) -> BaseArray:
         """Return the handle of one of the collection's arrays."""
@@ -282,13 +305,15 @@ class Collection:
     def __iter__(self) -> Iterator[BaseArray]:
         after: int | None = None
         while True:
-            page, after = self.session.registry.arrays(self.id, after, _PAGE)
+            with self.naming():
+                page, after = self.session.registry.arrays(self.id, after, _PAGE)
             yield from map(self.handle, page)
             if after is None:
                 return
 
     def __len__(self) -> int:
-        return self.session.registry.count_arrays(self.id)
+        with self.naming():
+            return self.session.registry.count_arrays(self.id)
 
     def __contains__(self, item: object) -> bool:
         """Whether an array, given as a handle or by its id, is in the collection now."""

@@ -232,7 +232,8 @@ def convert_number(kind: Any, value: Any) -> Any:
                 same = np.array_equal(
                     np.clongdouble(converted), np.clongdouble(value), equal_nan=True
                 )
-    except OverflowError:
+    except (OverflowError, ValueError):
+        # ValueError: numpy takes integers to longdouble by their text, which Python limits.
         return None
     return converted if same else None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from deker_cluster.attribute_index import holds, index_keys, intersect
-from deker_cluster.attributes import primary_key
+from deker_cluster.attributes import checked_value, primary_key
 from deker_cluster.conditions import alternatives, condition_ranges, is_value
 from deker_cluster.core.ids import validate_id
 from deker_cluster.dtypes import shown
@@ -111,23 +111,22 @@ class FilteredManager:
 
     def count(self) -> int:
         """Return how many arrays match now."""
-        known = self._at_most_one()
-        if known is not None:
-            return len(known)
-        return count_arrays(self._registry, self._collection.id, self._query)
+        with self._collection.naming():
+            known = self._at_most_one()
+            if known is not None:
+                return len(known)
+            return count_arrays(self._registry, self._collection.id, self._query)
 
     def __iter__(self) -> Iterator[BaseArray]:
         """Iterate over what matches, in the order; each array once.
 
         Arrays that are created, deleted or changed meanwhile may be there or not.
         """
-        known = self._at_most_one()
-        found = known if known is not None else self._find(self._query)
-        return map(self._collection.handle, found)
+        return map(self._collection.handle, self._find(self._query))
 
     def __repr__(self) -> str:
         text = f"Collection({self._collection.name!r})"
-        text += "".join(f".filter({dict(given)!r})" for given in self._state.given)
+        text += "".join(f".filter({shown(dict(given), 500)})" for given in self._state.given)
         if self._query.order is not None:
             name = self._collection.schema.attributes[self._query.order].name
             text += f".order_by({name!r}{', descending=True' * self._query.descending})"
@@ -142,13 +141,16 @@ class FilteredManager:
         return self._collection.session.registry
 
     def _first_of(self, query: Query) -> BaseArray | None:
-        known = self._at_most_one()
-        found = known if known is not None else self._find(query, page=1)
-        record = next(iter(found), None)
+        record = next(self._find(query, page=1), None)
         return None if record is None else self._collection.handle(record)
 
-    def _find(self, query: Query, page: int = 1000) -> Iterator[ArrayRecord]:
-        return find_arrays(self._registry, self._collection.id, query, page)
+    def _find(self, query: Query, page: int = 500) -> Iterator[ArrayRecord]:
+        with self._collection.naming():
+            known = self._at_most_one()
+            if known is not None:
+                yield from known
+            else:
+                yield from find_arrays(self._registry, self._collection.id, query, page)
 
     def _at_most_one(self) -> list[ArrayRecord] | None:
         """Return what is found without the indexes: by one id, or by all primary attributes."""
@@ -159,6 +161,9 @@ class FilteredManager:
         record: ArrayRecord | None
         if ids is not None and len(ids) == 1:
             record = self._registry.array(ids[0])
+            if record is None:
+                # Other searches of a deleted collection raise: so does this one.
+                self._registry.count_arrays(self._collection.id)
         elif primary and set(primary) <= set(self._state.values):
             key = primary_key(schemas, self._state.values)
             record = self._registry.find_array(self._collection.id, key)
@@ -191,7 +196,8 @@ def _extended(collection: Collection, state: _State, conditions: Mapping[str, An
         accepted = condition_ranges(schemas[number], condition)
         ranges[number] = intersect(ranges[number], accepted) if number in ranges else accepted
         if is_value(schemas[number], condition):
-            values[name] = condition
+            # Not the condition itself: a list that stands for a tuple may be changed later.
+            values[name] = checked_value(schemas[number], condition, needed=False)
     return _State(
         given=(*state.given, dict(conditions)) if conditions else state.given,
         values=values,

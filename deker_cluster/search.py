@@ -66,7 +66,7 @@ def count_arrays(registry: Registry, collection_id: str, query: Query) -> int:
 
 
 def find_arrays(
-    registry: Registry, collection_id: str, query: Query, page: int = 1000
+    registry: Registry, collection_id: str, query: Query, page: int = 500
 ) -> Iterator[ArrayRecord]:
     """Yield what satisfies the query, in its order; each array once.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CatalogCalls"]
 
-_CLEAR_BATCH = 1000
+_CLEAR_BATCH = 200
 """Arrays removed per call: other clients wait while a server function runs."""
 
 
@@ -162,12 +162,9 @@ class CatalogCalls:
         _check_index(reply, array_id, index)
         if reply[0] == b"exists":
             if reply[1] == b"id":
-                raise DekerArrayAlreadyExistsError(
-                    f"an array with the id {array_id} exists already"
-                )
+                raise DekerArrayAlreadyExistsError(f"an array of the id {array_id} exists already")
             raise DekerArrayAlreadyExistsError(
-                f"an array with the primary attributes {primary_key} exists already "
-                f"in collection {collection_id}: {reply[2].decode()}"
+                f"array {reply[2].decode()} has these primary attributes already"
             )
 
     def array(self, array_id: str) -> ArrayRecord | None:
@@ -256,15 +253,21 @@ class CatalogCalls:
         _check_index(reply, array_id, index)
         return bool(reply[1])
 
-    def delete_array(self, array_id: str) -> bool:
+    def delete_array(self, array_id: str, collection_id: str = "") -> bool:
         """Delete an array with its manifest and leases; its files become garbage.
+
+        Parameters
+        ----------
+        collection_id
+            Delete it if it is in this collection only: the id may have been used again elsewhere.
 
         Returns
         -------
         bool
             Whether it was there.
         """
-        return bool(self._link.change("delete_array", check_id(array_id, "an array id"))[1])
+        check_id(array_id, "an array id")
+        return bool(self._link.change("delete_array", array_id, collection_id)[1])
 
 
 def _check_index(reply: list[Any], array_id: str, index: Sequence[bytes]) -> None:

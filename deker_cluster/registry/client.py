@@ -72,10 +72,6 @@ class Registry(ClusterCalls, CatalogCalls, FindCalls, TileCalls, ReportCalls):
         """Raise what keeps the server from serving, if anything does."""
         self._link.command("PING")
 
-    def load_functions(self) -> None:
-        """Load the server functions if they are missing or older than this package's."""
-        self._link.load_library()
-
     def server_info(self) -> ServerInfo:
         """Describe the server."""
         text: bytes = self._link.command("INFO")

@@ -20,8 +20,10 @@ __all__ = ["FindCalls"]
 
 _NUMBER_BYTES = 8
 """Of an array in its collection; every key ends with it."""
-_ASKED = 1000
+_ASKED = 500
 """Arrays or ids per call: other clients wait while a server function runs."""
+_RANGES = 500
+"""Ranges per call that are counted, or walked along."""
 
 
 class FindCalls:
@@ -40,8 +42,15 @@ class FindCalls:
 
     def find_sizes(self, collection_id: str, conditions: Conditions) -> tuple[int, list[int]]:
         """Return how many arrays there are, and how many satisfy each condition by itself."""
-        _, total, *sizes = self._find("find_sizes", collection_id, *_words(conditions))
-        return total, sizes
+        total, sizes = 0, dict.fromkeys(conditions, 0)
+        longest = max((len(ranges) for ranges in conditions.values()), default=0)
+        for first in range(0, max(longest, 1), _RANGES):
+            rest = {n: ranges[first:] for n, ranges in conditions.items() if first < len(ranges)}
+            part = {n: ranges[:_RANGES] for n, ranges in rest.items()}
+            _, total, *found = self._find("find_sizes", collection_id, *_words(part))
+            for n, size in zip(part, found, strict=True):
+                sizes[n] += size
+        return total, list(sizes.values())
 
     def find_page(
         self,
@@ -69,9 +78,10 @@ class FindCalls:
             Up to `limit` arrays, and the cursor of the next page: empty at the end. A page may be
             empty before the end, as one call looks at some thousand arrays only.
         """
-        words = (_attribute(order), int(descending), cursor, limit, *_words(conditions))
+        ahead, end = _ahead(conditions, order, cursor, descending=descending)
+        words = (_attribute(order), int(descending), cursor, limit, *_words(ahead))
         _, cursor, *flat = self._find("find", collection_id, *words)
-        return array_records(flat), cursor
+        return array_records(flat), cursor or end
 
     def find_keys(
         self, collection_id: str, conditions: Conditions, driver: int, order: int | None
@@ -83,9 +93,11 @@ class FindCalls:
         """
         cursor = b""
         while True:
-            words = (driver, _attribute(order), cursor, *_words(conditions))
+            ahead, end = _ahead(conditions, driver, cursor)
+            words = (driver, _attribute(order), cursor, *_words(ahead))
             _, cursor, packed = self._find("find_keys", collection_id, *words)
             yield from _unpack(packed)
+            cursor = cursor or end
             if not cursor:
                 return
 
@@ -94,9 +106,11 @@ class FindCalls:
         cursor, count = b"", 0
         found: int
         while True:
-            words = (driver, cursor, *_words(conditions))
+            ahead, end = _ahead(conditions, driver, cursor)
+            words = (driver, cursor, *_words(ahead))
             _, cursor, found = self._find("find_count", collection_id, *words)
             count += found
+            cursor = cursor or end
             if not cursor:
                 return count
 
@@ -126,6 +140,27 @@ class FindCalls:
 
 def _attribute(number: int | None) -> Word:
     return "" if number is None else number
+
+
+def _ahead(
+    conditions: Conditions, attribute: int | None, cursor: bytes, *, descending: bool = False
+) -> tuple[Conditions, bytes]:
+    """Keep those ranges of a walk's attribute that one call from the cursor on may reach.
+
+    Returns the conditions, and the cursor of what is behind them: empty if nothing is.
+    """
+    if attribute is None or len(conditions.get(attribute, ())) <= _RANGES:
+        return conditions, b""
+    ranges = conditions[attribute]
+    if descending:
+        left = [each for each in ranges if not cursor or each.start < cursor]
+        near = left[-_RANGES:]
+        end = near[0].start
+    else:
+        left = [each for each in ranges if each.stop > cursor]
+        near = left[:_RANGES]
+        end = near[-1].stop
+    return {**conditions, attribute: near}, end if len(left) > len(near) else b""
 
 
 def _words(conditions: Conditions) -> list[Word]:

@@ -11,7 +11,7 @@ from importlib.resources import files
 
 __all__ = ["LIBRARY_VERSION", "library_source"]
 
-LIBRARY_VERSION = 2
+LIBRARY_VERSION = 3
 """Raise it with every change under ``lua/``: a server that holds an older one gets the new one.
 
 Newer versions of the library ``deker1`` must serve older clients; what cannot is ``deker2``.

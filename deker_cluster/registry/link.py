@@ -123,10 +123,6 @@ class RegistryLink:
         """Send a command of the server's own that changes nothing."""
         return self._request(words)
 
-    def load_library(self) -> None:
-        """Load our functions if the server has none, or older ones."""
-        self._request(("FCALL_RO", "deker1_version", 0))
-
     def close(self) -> None:
         """Close the connections; further requests are refused. Idempotent."""
         self._closed = True

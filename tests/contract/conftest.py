@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deker_cluster.registry import Registry
+from tests.contract.finding_model import Model
 from tests.contract.servers import KINDS, LossyProxy, Server, find_server
 
 if TYPE_CHECKING:
@@ -71,3 +72,10 @@ def through(lossy: LossyProxy, registry: Registry) -> Iterator[Callable[..., Reg
     yield connect
     for each in opened:
         each.close()
+
+
+@pytest.fixture
+def model(registry: Registry) -> Model:
+    """A model of an empty collection "c1"."""
+    registry.create_collection("cloud", "c1", {})
+    return Model(registry)

@@ -1,8 +1,7 @@
-"""Searches by attributes against a model in Python, and what the indexes hold."""
+"""Searches by attributes against a model in Python."""
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 from typing import TYPE_CHECKING, Any
@@ -10,96 +9,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from deker_cluster import AttributeSchema
-from deker_cluster.attribute_index import encode_key, holds, index_keys
-from deker_cluster.conditions import condition_ranges
+from deker_cluster.attribute_index import encode_key, index_keys
 from deker_cluster.errors import (
     DekerFilterError,
     DekerInstanceNotExistsError,
-    DekerValidationError,
 )
 from deker_cluster.registry import Registry
 from deker_cluster.registry.keys import cluster_key
 from deker_cluster.search import Query, count_arrays, find_arrays
+from tests.contract.finding_model import SCHEMAS, Model, three, where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import redis
-
-    from tests.contract.servers import LossyProxy, Server
-
-SCHEMAS = [
-    AttributeSchema("product", str, primary=True),
-    AttributeSchema("number", int, primary=True),
-    AttributeSchema("cloud", float, primary=False),
-]
-
-
-@attrs.define
-class Model:
-    """A collection "c1" and what it must hold."""
-
-    registry: Registry
-    alive: dict[str, dict[str, Any]] = attrs.Factory(dict)
-    """Array id -> attributes, in the order of creation."""
-
-    def create(self, array_id: str, **values: Any) -> None:
-        meta = json.dumps(values)
-        self.registry.create_array("c1", array_id, None, meta, index_keys(SCHEMAS, values))
-        self.alive[array_id] = values
-
-    def update(self, array_id: str, **values: Any) -> None:
-        old = self.alive[array_id]
-        new = {**old, **values}
-        index = index_keys(SCHEMAS, new)
-        assert self.registry.update_meta(array_id, json.dumps(old), json.dumps(new), index)
-        self.alive[array_id] = new
-
-    def delete(self, array_id: str) -> None:
-        assert self.registry.delete_array(array_id)
-        del self.alive[array_id]
-
-    def expected(self, query: Query) -> list[str]:
-        keys = {each: index_keys(SCHEMAS, values) for each, values in self.alive.items()}
-        found = [
-            each
-            for each in self.alive
-            if all(holds(ranges, keys[each][n]) for n, ranges in query.conditions.items())
-            and (query.ids is None or each in query.ids)
-        ]
-        order = query.order
-        if order is None and query.ids is None and len(query.conditions) == 1:
-            (order,) = query.conditions
-        if order is not None:
-            found.sort(key=lambda each: keys[each][order])
-        return found[::-1] if query.descending else found
-
-    def check(self, query: Query, page: int = 1000) -> None:
-        found = [record.id for record in find_arrays(self.registry, "c1", query, page)]
-        expected = self.expected(query)
-        if query.order is None and len(query.conditions) > 1:  # any order
-            found, expected = sorted(found), sorted(expected)
-        assert found == expected, query
-        assert count_arrays(self.registry, "c1", query) == len(found)
-
-
-@pytest.fixture
-def model(registry: Registry) -> Model:
-    registry.create_collection("cloud", "c1", {})
-    return Model(registry)
-
-
-def where(order: str | None = None, descending: bool = False, **conditions: Any) -> Query:
-    names = [schema.name for schema in SCHEMAS]
-    return Query(
-        conditions={
-            names.index(name): condition_ranges(SCHEMAS[names.index(name)], condition)
-            for name, condition in conditions.items()
-        },
-        order=None if order is None else names.index(order),
-        descending=descending,
-    )
+    from tests.contract.servers import Server
 
 
 def random_values(rng: random.Random) -> dict[str, Any]:
@@ -167,6 +88,13 @@ def test_random_changes_and_queries(model: Model, seed: int) -> None:
         where("cloud", number=[*range(0, 20000, 3)]),
         where(number=[*range(6000, 12000), 17], cloud=slice(0, 1)),
         where("number", descending=True, number=[*range(6000, 12000), 17], cloud=slice(0, 1)),
+        # More ranges than one call counts, or walks along.
+        where(number=[*range(0, 20000, 3)]),
+        where(cloud=[n / 4 for n in range(-300, 300)]),
+        where(descending=True, cloud=[n / 4 for n in range(-300, 300)]),
+        where(descending=True, number=[*range(0, 20000, 3)]),
+        where("cloud", number=[*range(0, 6000, 6)]),
+        where("number", descending=True, number=[*range(0, 6000, 6)], cloud=0.5),
     ],
 )
 def test_more_than_one_call_looks_at(many: Model, query: Query) -> None:
@@ -235,128 +163,6 @@ def test_by_ids(model: Model) -> None:
     model.check(attrs.evolve(where("number", number=slice(-3, None)), ids=ids), page=1)
     model.check(attrs.evolve(where("number", descending=True), ids=ids))
     assert count_arrays(model.registry, "c1", attrs.evolve(where(), ids=())) == 0
-
-
-def index_members(server: Server, registry: Registry) -> dict[str, int]:
-    """Sizes of the keys that belong to the indexes of collection c1."""
-    with_prefix = f"deker:{{{registry.name}}}:c:c1:x"
-    client: redis.Redis = server.connect()
-    sizes = {}
-    for key in client.scan_iter(f"{with_prefix}*", count=1000):
-        name = key.decode().removeprefix(with_prefix)
-        sizes[name] = client.zcard(key) if name else client.hlen(key)
-    client.close()
-    return sizes
-
-
-def three(model: Model) -> None:
-    for n in range(3):
-        model.create(f"a{n}", product="p", number=n, cloud=0.5)
-
-
-ENDS: dict[str, Callable[[Registry], object]] = {
-    "delete": lambda registry: [registry.delete_array(f"a{n}") for n in range(3)],
-    "clear": lambda registry: registry.clear_collection("c1"),
-    "delete the collection": lambda registry: registry.delete_collection("c1"),
-    "purge": lambda registry: [
-        registry.delete_collection("c1"),
-        registry.purge_collection("c1", 10),
-    ],
-}
-
-
-@pytest.mark.parametrize("end", ENDS)
-def test_nothing_is_left_in_the_indexes(model: Model, shared_server: Server, end: str) -> None:
-    three(model)
-    assert index_members(shared_server, model.registry) == {"": 3, ":0": 3, ":1": 3, ":2": 3}
-    ENDS[end](model.registry)
-    assert index_members(shared_server, model.registry) == {}
-
-
-def test_updates_leave_nothing_behind(model: Model, shared_server: Server) -> None:
-    three(model)
-    for cloud in (1.0, None, 2.0, 2.0):
-        model.update("a1", cloud=cloud)
-    assert index_members(shared_server, model.registry) == {"": 3, ":0": 3, ":1": 3, ":2": 3}
-    model.check(where(cloud=2.0))
-    model.check(where(cloud=None))
-
-
-def test_an_update_that_came_too_late_leaves_the_indexes_alone(model: Model) -> None:
-    three(model)
-    index = index_keys(SCHEMAS, {"product": "other", "number": 9})
-    assert not model.registry.update_meta("a0", "not what is there", "{}", index)
-    model.check(where(product="p"))
-    model.check(where(product="other"))
-
-
-def test_an_id_is_used_again(model: Model, shared_server: Server) -> None:
-    three(model)
-    model.delete("a1")
-    model.create("a1", product="q", number=1)
-    model.check(where())
-    model.check(where(product=["p", "q"]))
-    assert index_members(shared_server, model.registry) == {"": 3, ":0": 3, ":1": 3, ":2": 3}
-
-
-def test_an_id_of_a_deleted_collection_is_used_again(model: Model, shared_server: Server) -> None:
-    three(model)
-    registry = model.registry
-    registry.delete_collection("c1")
-    registry.create_collection("cloud", "c2", {})
-    registry.create_array("c2", "a0", None, "{}", [encode_key(1)])
-    assert registry.purge_collection("c1", 10) == 0
-    assert index_members(shared_server, registry) == {}
-    found = find_arrays(registry, "c2", Query({0: condition_ranges(SCHEMAS[1], 1)}))
-    assert [record.id for record in found] == ["a0"]
-
-
-def test_lost_replies(
-    model: Model, through: Callable[..., Registry], lossy: LossyProxy, shared_server: Server
-) -> None:
-    unlucky = Model(through(), model.alive)
-
-    def lost(call: Callable[[], object]) -> None:
-        lossy.cut_replies = 1
-        call()
-        assert lossy.cut_replies == 0
-
-    lost(lambda: unlucky.create("a0", product="p", number=1))
-    lost(lambda: unlucky.update("a0", cloud=0.5))
-    lost(lambda: unlucky.create("a1", product="p", number=2))
-    lost(lambda: unlucky.delete("a1"))
-    assert index_members(shared_server, model.registry) == {"": 1, ":0": 1, ":1": 1, ":2": 1}
-    for query in (where(product="p"), where(cloud=0.5), where("cloud")):
-        model.check(query)
-
-
-def test_all_arrays_have_the_same_number_of_keys(model: Model) -> None:
-    three(model)
-    with pytest.raises(DekerValidationError, match=r"0 index values.* have 3"):
-        model.registry.create_array("c1", "new", None, "{}")
-    with pytest.raises(DekerValidationError, match=r"0 index values.* have 3"):
-        model.registry.update_meta("a0", json.dumps(model.alive["a0"]), "{}")
-    assert model.registry.array("new") is None
-    model.check(where(product="p"))
-
-
-@pytest.mark.parametrize("late", ["create", "update"])
-def test_a_client_without_indexes_ends_them(model: Model, late: str) -> None:
-    three(model)
-    link = model.registry._link
-    if late == "create":
-        assert link.change("create_array", "c1", "old", 0, "", "{}") == [b"ok"]
-    else:
-        meta = json.dumps(model.alive["a0"])
-        assert link.change("update_meta", "a0", meta, "{}") == [b"ok", 1]
-    for query in (where(product="p"), where("cloud"), where(product="p", number=1)):
-        with pytest.raises(DekerFilterError, match="without indexes"):
-            [*find_arrays(model.registry, "c1", query)]
-    with pytest.raises(DekerFilterError, match="without indexes"):
-        count_arrays(model.registry, "c1", where(product="p"))
-    everything = find_arrays(model.registry, "c1", where())
-    assert len([*everything]) == 3 + (late == "create")
-    model.create("new", product="p", number=7)  # which works on
 
 
 def test_arrays_without_attributes(registry: Registry) -> None:

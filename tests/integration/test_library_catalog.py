@@ -304,6 +304,11 @@ def test_a_handle_of_an_id_that_now_is_another_array(client: Client, layers: Col
         old[:].read()
     with pytest.raises(DekerInstanceNotExistsError, match=old.id):
         old[0, 0].update(5.0)
+    with pytest.raises(DekerInstanceNotExistsError, match=old.id):
+        old.read_meta()
+    with pytest.raises(DekerInstanceNotExistsError, match=old.id):
+        old.update_custom_attributes({"note": "late"})
+    old.delete()
     assert new[:].read().tolist() == [1, 2, 3]
 
 

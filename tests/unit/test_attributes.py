@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deker_cluster.attribute_json import decode_values, encode_values
 from deker_cluster.attributes import (
     AttributeSchema,
     attribute_type_from_json,
-    decode_values,
-    encode_values,
     merge_custom,
     primary_key,
     validate_attributes,
@@ -247,3 +246,39 @@ def test_bad_declarations() -> None:
     for stored in ("numpy.odd", "int8", "datetime64", None, 3):
         with pytest.raises(DekerMetaDataError):
             attribute_type_from_json(stored)
+
+
+def nested(depth: int) -> tuple[object, ...]:
+    value: tuple[object, ...] = ()
+    for _ in range(depth - 1):
+        value = (value,)
+    return value
+
+
+def test_values_that_python_could_not_read_again() -> None:
+    schema = [AttributeSchema("n", int, False), AttributeSchema("t", tuple, False)]
+    largest = 10**4300 - 1
+    good = {"n": -largest, "t": (largest, nested(49))}
+    _, custom = validate_attributes(schema, None, good)
+    assert custom == good
+    assert decode_values(json.loads(json.dumps(encode_values(custom)))) == good
+    endless: list[object] = []
+    endless.append(endless)
+    for bad, what in (
+        ({"n": largest + 1}, "4,300 digits"),
+        ({"n": -largest - 1}, "4,300 digits"),
+        ({"t": (1, (largest + 1,))}, "4,300 digits"),
+        ({"t": nested(51)}, "50 deep"),
+        ({"t": nested(5000)}, "50 deep"),
+        ({"t": endless}, "50 deep"),
+    ):
+        with pytest.raises(DekerValidationError, match=what):
+            validate_attributes(schema, None, bad)
+
+
+@pytest.mark.parametrize("kind", [float, complex, np.float32, np.longdouble, np.clongdouble])
+def test_integers_that_no_float_holds(kind: type) -> None:
+    schema = [AttributeSchema("a", kind, False)]
+    for value in (2**70 + 1, 10**400 + 1, 10**5000):
+        with pytest.raises(DekerValidationError, match="without loss"):
+            validate_attributes(schema, None, {"a": value})

@@ -56,6 +56,10 @@ def test_nan_is_a_value_and_in_no_range() -> None:
     assert accepts(float, math.nan, math.nan, 1.0, None) == [True, False, False]
     assert accepts(float, slice(None, None), math.nan, math.inf, None) == [False, True, False]
     assert accepts(float, slice(0, None), math.nan, math.inf, -1.0) == [False, True, False]
+    odd = (complex(1, math.nan), complex(math.nan, 1))
+    assert accepts(complex, slice(None, None), *odd, 1j) == [False, False, True]
+    assert accepts(complex, slice(0, 2), *odd, 1j) == [False, False, True]
+    assert accepts(complex, odd[0], *odd, 1j) == [True, False, False]
 
 
 @pytest.mark.parametrize(

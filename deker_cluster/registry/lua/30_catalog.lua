@@ -26,10 +26,18 @@ local function index_size(collection, args, first)
   return tonumber(args[first])
 end
 
+local function drop_indexes(collection)
+  for i = 1, tonumber(redis.call('HGET', collection, 'indexes') or '') or 0 do
+    redis.call('UNLINK', collection .. ':x:' .. (i - 1))
+  end
+  redis.call('UNLINK', collection .. ':x')
+end
+
 -- Puts the values args[first + 1...] of array number seq into the indexes, in the place of others
 -- that it may have there. Without a size the indexes end: they would lack this array.
 local function set_index(collection, seq, size, args, first)
   if not size then
+    drop_indexes(collection)
     redis.call('HDEL', collection, 'indexes')
     return
   end
@@ -124,11 +132,9 @@ changing('delete_collection', function(p, args)
   if not name then
     return {'ok', 0}, false
   end
-  for i = 1, tonumber(redis.call('HGET', key, 'indexes') or '') or 0 do
-    redis.call('UNLINK', key .. ':x:' .. (i - 1))
-  end
+  drop_indexes(key)
   redis.call('HDEL', p .. 'collections', name)
-  redis.call('UNLINK', key, key .. ':pk', key .. ':x')
+  redis.call('UNLINK', key, key .. ':pk')
   redis.call('ZADD', p .. 'garbage', due_ms(p, now_ms()), 'C:' .. args[2])
   return {'ok', 1}
 end, {'allow-oom'})
@@ -208,10 +214,9 @@ end)
 local function append_record(p, reply, id)
   local found = redis.call('HMGET', p .. 'a:' .. id, 'cid', 'meta', 'generation')
   if found[1] then
-    reply[#reply + 1] = id
-    reply[#reply + 1] = found[1]
-    reply[#reply + 1] = found[2]
-    reply[#reply + 1] = tonumber(found[3])
+    local n = #reply
+    reply[n + 1], reply[n + 2], reply[n + 3] = id, found[1], found[2]
+    reply[n + 4] = tonumber(found[3])
   end
 end
 
@@ -288,9 +293,10 @@ changing('update_meta', function(p, args)
   return {'ok', 1}
 end)
 
--- delete_array: ARGV operation, array id. Returns {"ok", 1 | 0}: whether it was there.
+-- delete_array: ARGV operation, array id, id of the collection that it must be in, or "".
+-- Returns {"ok", 1 | 0}: whether it was there.
 changing('delete_array', function(p, args)
-  if not alive(p, args[2]) then
+  if not alive(p, args[2], args[3]) then
     return {'ok', 0}, false
   end
   drop_array(p, args[2])

@@ -9,7 +9,7 @@
 -- Conditions come as: attribute, number of ranges, that many (start, stop), attribute, ... Ranges
 -- are half-open, ascending and free of overlaps.
 
-local EXAMINED = 5000 -- arrays that one call looks at: others wait meanwhile
+local EXAMINED = 2000 -- arrays that one call looks at: others wait meanwhile
 local BATCH = 500
 
 -- Lua's own comparison of strings follows the server's locale.
