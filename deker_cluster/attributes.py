@@ -251,6 +251,7 @@ def checked_value(schema: AttributeSchema, value: object, needed: bool) -> Any:
         raise DekerValidationError(
             f"{which} attribute {schema.name!r} must be {attribute_type_name(schema.dtype)}; "
             f"{shown(value)} ({type(value).__name__}) cannot be converted without loss"
+            + ("; tuples hold numbers, text, datetimes and tuples" * (schema.dtype is tuple))
         )
     return converted
 

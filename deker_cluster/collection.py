@@ -262,11 +262,9 @@ class Collection:
             try:
                 self.session.registry.create_array(self.id, array_id, key, meta, index)
             except DekerArrayAlreadyExistsError as error:
-                given = (
-                    f", with the primary attributes {shown(dict(primary), 300)}" if primary else ""
-                )
+                given = f" ({shown(dict(primary), 300)})" if primary else ""
                 raise DekerArrayAlreadyExistsError(
-                    f"array {array_id} of collection {self.name!r}{given} was not made: {error}"
+                    f"collection {self.name!r}: {error}{given}"
                 ) from error
         return self.handle(ArrayRecord(id=array_id, collection_id=self.id, meta=meta, generation=0))
 

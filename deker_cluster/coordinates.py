@@ -17,6 +17,7 @@ __all__ = [
     "Labels",
     "Ruler",
     "Scale",
+    "checked_instant",
     "checked_labels",
     "checked_name",
     "checked_scale",
@@ -142,6 +143,14 @@ def checked_start(value: object) -> datetime | str:
     raise DekerValidationError(
         f'start_value must be a datetime, ISO text or "$attribute": {shown(value)}'
     )
+
+
+def checked_instant(value: object) -> datetime:
+    """Return the first instant of an array's dimension in UTC: here it is known."""
+    start = checked_start(value)
+    if isinstance(start, str):
+        raise DekerValidationError(f"start_value must be a datetime or ISO text: {shown(value)}")
+    return start
 
 
 def checked_step(value: object) -> timedelta:

@@ -10,7 +10,7 @@ import attrs
 
 from deker_cluster import coordinates as checks
 from deker_cluster.coordinates import Labels, Scale
-from deker_cluster.dtypes import shown, to_utc
+from deker_cluster.dtypes import shown
 from deker_cluster.errors import DekerIndexError, DekerValidationError
 from deker_cluster.lookup import CellLookup
 from deker_cluster.time_lookup import TimeLookup
@@ -165,7 +165,7 @@ class Dimension(CellLookup, _Generic):
 class TimeDimension(TimeLookup, _Time):
     """A time dimension of an array; as :class:`TimeDimensionSchema`, but with a known start."""
 
-    start_value: datetime = attrs.field(converter=to_utc)
+    start_value: datetime = attrs.field(converter=checks.checked_instant)
     step: timedelta = attrs.field(converter=checks.checked_step)
 
 

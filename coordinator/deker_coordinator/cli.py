@@ -42,7 +42,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="deker-cluster")
 def main() -> None:
-    """Start and look at storages of deker_cluster."""
+    """Start, look at, and move storages of deker_cluster."""
 
 
 @main.command()

@@ -44,8 +44,8 @@ def check_directory(root: Path) -> str | None:
     except FileNotFoundError:
         if (root / "collections").is_dir():
             raise DataDirectoryError(
-                f"{root} holds a storage of Deker, which keeps its files differently; choose "
-                "another directory and copy the collections over"
+                f"{root} holds a storage of Deker, which keeps its files differently; bring it "
+                f"over into another directory: deker-cluster import file://{root} file:///NEW"
             ) from None
         return None
     except NotADirectoryError as error:

@@ -125,7 +125,7 @@ def _level(level: object) -> int:
     except TypeError:
         number = -1
     if number < 0:
-        raise DekerValidationError(f"level must be an int from 0 to {BYTES}, not {level!r}")
+        raise DekerValidationError(f"level must be an int, 0 or more, not {level!r}")
     return min(max(number, COLLECTIONS), BYTES)
 
 

@@ -30,7 +30,7 @@ def test_directories_that_are_something_else(tmp_path: Path) -> None:
     for uri, named in (
         (f"file://{file}", "not a directory"),
         (f"file://{file}/below", "not a directory"),
-        (f"file://{deker}", "Deker"),
+        (f"file://{deker}", "deker-cluster import"),
         (f"file://{tmp_path}/{'x' * 300}", "xxx"),
     ):
         with pytest.raises(DekerClientError, match=named):

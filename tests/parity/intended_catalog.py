@@ -46,6 +46,14 @@ CATALOG = (
         ),
     ),
     Intended(
+        id="unknown-options",
+        title="Options that no client has",
+        deker="Kept in `Client.kwargs` for adapters, such as `httpx_conf`.",
+        here="Kept as well, with a `DekerWarning`: nothing reads them.",
+        why="A misspelt option is not passed over.",
+        applies=values("unknown option", ["bool", "False"], ["bool", "True"]),
+    ),
+    Intended(
         id="fractions-of-seconds",
         title="Fractions of a second as timeout",
         deker="`write_lock_timeout=0.5` raises `DekerClientError`.",

@@ -110,8 +110,8 @@ HANDLES = (
         title="Handles as values",
         deker="Not equal, not picklable, without length; `for cell in array` never ends; no "
         "assignment, no numpy protocol.",
-        here="Equal if they mean the same, picklable to other processes, with `len`, `array[...]"
-        " = data` and `np.asarray(array)`.",
+        here="Picklable to other processes; clients, collections and arrays are equal if they mean "
+        "the same; with `len`, `array[...] = data` and `np.asarray(array)`.",
         why="They can be sent to a Ray task, and used as what they are.",
         row=33,
         applies=_handle_protocol,

@@ -230,6 +230,37 @@ META = (
         ),
     ),
     Intended(
+        id="large-attributes",
+        title="Large attributes",
+        deker="Of any size.",
+        here="`DekerValidationError` if those of one array take more than 48 KiB.",
+        why="Every tile file repeats them, and HDF5 holds less than 64 KiB of them there.",
+        applies=refused("large attributes", error="DekerValidationError"),
+    ),
+    Intended(
+        id="capital-ids",
+        title="Ids in capital letters",
+        deker="Kept as given, and another id than the same one in small letters.",
+        here="The same id, always in small letters.",
+        why="Both are one UUID.",
+        applies=values(
+            "capital id",
+            ["str", "ABCDEF01-2345-4678-9ABC-DEF012345678"],
+            ["str", "abcdef01-2345-4678-9abc-def012345678"],
+        ),
+    ),
+    Intended(
+        id="attributes-called-id",
+        title="Filters of a collection with an attribute called `id`",
+        deker="`id` means the array's id; the attribute cannot be looked for.",
+        here="`id` means the attribute.",
+        why="What is declared can be found.",
+        applies=either(
+            values("attribute called id", "TypeError", ["list", [["str", "<a>"]]]),
+            values("attribute called id", ["list", [["str", "<a>"]]], "DekerValidationError"),
+        ),
+    ),
+    Intended(
         id="partial-filters",
         title="Filters by some primary attributes, by custom ones, and chained filters",
         deker="`NotImplementedError` or `DekerFilterError`.",

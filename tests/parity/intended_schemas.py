@@ -242,6 +242,18 @@ SCHEMAS = (
         ),
     ),
     Intended(
+        id="filters-of-hdf5",
+        title="HDF5's own filters by their numbers: 2, 3, 5, 6, and 32000",
+        deker="Accepted.",
+        here="`DekerValidationError`.",
+        why='h5py offers the last as `"lzf"`, and the others not as compressions.',
+        applies=refused(
+            "HDF5CompressionOpts",
+            *(f"{number}, None" for number in (2, 3, 5, 6, 32000)),
+            error="DekerValidationError",
+        ),
+    ),
+    Intended(
         id="gzip-0",
         title="gzip level 0",
         deker="Becomes level 4.",

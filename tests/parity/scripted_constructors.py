@@ -130,6 +130,7 @@ _COMPRESSIONS = (
     *("32015, (3,)", "32015, [3]", "32015, None", "'gzip', (4,)", "32001, (0, 0, 0, 0, 5, 1, 1)"),
     *("'', None", "' ', None", "True, None", "1.5, None", "-1, None", "None, 4", "'gzip', True"),
     *("'gzip', '4'", "'gzip', -1", "'gzip', 1.5", "'gzip', 10", "'nonsense', None", "99999, None"),
+    *("2, None", "3, None", "5, None", "6, None", "32000, None"),
     *("'gzip'", ""),
 )
 

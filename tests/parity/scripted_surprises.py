@@ -194,11 +194,34 @@ _PROGRAMS: dict[str, list[Step]] = {
             kind="storage size warning",
         ),
         Step(
+            "(w := __import__('warnings').catch_warnings(record=True), log := w.__enter__(), "
+            "__import__('warnings').simplefilter('always'), "
+            "deker.Client(f'file://{root}', httpx_conf={}).close(), w.__exit__(), "
+            "'DekerWarning' in [x.category.__name__ for x in log])[-1]",
+            kind="unknown option",
+        ),
+        Step(
             "(w := __import__('warnings').catch_warnings(), w.__enter__(), "
             "__import__('warnings').simplefilter('ignore'), "
             "deker.Client(f'file://{root}', httpx_conf={'a': 1}).kwargs, w.__exit__())[3]",
             kind="properties",
         ),
+    ],
+    "ids in capitals, an attribute of that name, large attributes": [
+        _array(
+            "limits",
+            f"dtype=int, dimensions=[{_X}], attributes=[{_attribute('text', 'str', False)}]",
+        ),
+        Step("c.create(id_='ABCDEF01-2345-4678-9ABC-DEF012345678').id", kind="capital id"),
+        Step("c.create({}, {'text': 'x' * 60_000})", kind="large attributes"),
+        _array(
+            "ids",
+            f"dtype=int, dimensions=[{_X}], attributes=[{_PRIMARY}, "
+            f"{_attribute('id', 'int', False)}]",
+        ),
+        Step("c.create({'p': 1}, {'id': 5})", "a", "create"),
+        Step("ids([c.filter({'id': 5}).first()])", kind="attribute called id"),
+        Step("ids([c.filter({'id': a.id}).first()])", kind="attribute called id"),
     ],
     "a client that nobody holds": [
         Step(

@@ -81,6 +81,12 @@ def test_bad_time_dimensions(arguments: tuple) -> None:
         TimeDimensionSchema("t", 3, *arguments)
 
 
+@pytest.mark.parametrize("start", [5, None, np.datetime64("2023-01-01"), "$when", "soon"])
+def test_the_start_of_an_arrays_time_dimension_is_an_instant(start: object) -> None:
+    with pytest.raises(DekerValidationError):
+        TimeDimension("t", 3, start, HOUR)
+
+
 def test_time_starts() -> None:
     for start in (START, START.replace(tzinfo=None), "2024-01-01", "2024-01-01T03:00+03:00"):
         assert TimeDimensionSchema("t", 3, start, -HOUR).start_value == START
