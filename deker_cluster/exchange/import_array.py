@@ -46,6 +46,9 @@ __all__ = ["ArrayImport"]
 
 PRIMARY, CUSTOM = "primary_attributes", "custom_attributes"
 
+_ATTEMPTS = 4
+"""An array that others work on is not there, then made, then filled: each may come between."""
+
 
 @attrs.frozen
 class ArrayImport:
@@ -89,13 +92,15 @@ class ArrayImport:
         DekerBaseApplicationError, OSError
             It was not brought over, and is not at the target.
         """
-        try:
-            self._run(array_id, tiles, parallel=parallel, broken=broken)
-        except (DekerArrayAlreadyExistsError, CommitConflictError):
-            if self._at_target(array_id) is None:
-                raise
-            # Another import brought it meanwhile, or is about to, or somebody wrote to it.
-            self._run(array_id, tiles, parallel=parallel, broken=broken)
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._run(array_id, tiles, parallel=parallel, broken=broken)
+            except (DekerArrayAlreadyExistsError, CommitConflictError):
+                # Another import makes it, or has filled it, or somebody wrote to it.
+                if self._at_target(array_id) is None or attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                return
 
     def _run(
         self,

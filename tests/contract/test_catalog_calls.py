@@ -55,9 +55,9 @@ def test_arrays_by_id_and_by_primary_key(registry: Registry) -> None:
 def test_an_array_exists(registry: Registry) -> None:
     registry.create_collection("a", "c1", {})
     registry.create_array("c1", "x", "key", "{}")
-    with pytest.raises(DekerArrayAlreadyExistsError, match="with the id x"):
+    with pytest.raises(DekerArrayAlreadyExistsError, match="of the id x"):
         registry.create_array("c1", "x", "other", "{}")
-    with pytest.raises(DekerArrayAlreadyExistsError, match="primary attributes key"):
+    with pytest.raises(DekerArrayAlreadyExistsError, match="array x has these primary attributes"):
         registry.create_array("c1", "y", "key", "{}")
     assert registry.find_array("c1", "other") is None
     assert registry.array("y") is None

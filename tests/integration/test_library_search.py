@@ -259,7 +259,9 @@ def test_a_deleted_collection(client: Client) -> None:
     collection.delete()
     for each in found:
         for ask in ASKING:
-            with pytest.raises(DekerInstanceNotExistsError, match=collection.id):
+            with pytest.raises(
+                DekerInstanceNotExistsError, match=f"collection {collection.name!r}"
+            ):
                 ask(each)
 
 
@@ -281,7 +283,9 @@ def test_the_end_of_a_collection_during_an_iteration(client: Client, end: str) -
         if end == "clear":
             assert len([*each]) < 60
         else:
-            with pytest.raises(DekerInstanceNotExistsError, match=collection.id):
+            with pytest.raises(
+                DekerInstanceNotExistsError, match=f"collection {collection.name!r}"
+            ):
                 list(each)
 
 
