@@ -231,10 +231,15 @@ class TileManager:
 
     def varray(self, vid: Any) -> Any:
         """Return the virtual array of that id, None if the collection has none."""
+        collection = self._collection
         try:
-            return self._collection.filter({"id": validate_id(vid)}).first()
+            # Not by a filter: the schema may declare an attribute of the name id.
+            record = collection.session.registry.array(validate_id(vid))
         except DekerValidationError:
             return None
+        if record is None or record.collection_id != collection.id:
+            return None
+        return collection.handle(record)
 
 
 class TileFilter:

@@ -245,6 +245,22 @@ def test_tiles_of_an_array_that_is_deleted_meanwhile(tiled: VArray) -> None:
     assert len(list(walk)) == stored - 1
 
 
+def test_tiles_of_arrays_with_an_attribute_called_id(client: Client) -> None:
+    schema = VArraySchema(
+        dtype="int8",
+        dimensions=[DimensionSchema("x", 4)],
+        vgrid=(2,),
+        attributes=[AttributeSchema("id", str, primary=True)],
+    )
+    collection = client.create_collection("named", schema)
+    array = collection.create({"id": "a"})
+    array[...] = 1
+    tile = collection.arrays.filter({"vid": array.id, "v_position": (1,)}).first()
+    assert tile is not None
+    assert tile.shape == (2,)
+    assert collection.filter({"id": "a"}).first() == array
+
+
 def test_tiles_are_made_by_writing(client: Client, tiled: VArray) -> None:
     empty = tiled.parent.create({"dt": "2022-05-01"})
     tiles = tiled.parent.arrays
