@@ -211,7 +211,11 @@ class Client(Connection):
             raise DekerMetaDataError(
                 f"a collection's dict with its name is needed, not {shown(collection_data)}"
             )
-        return self.create_collection(collection_data["name"], *schema_and_options(collection_data))
+        return self.create_collection(
+            collection_data["name"],
+            *schema_and_options(collection_data),
+            collection_data.get("storage_adapter"),
+        )
 
     def calculate_storage_size(self, collection_name: str = "") -> StorageSize:
         """Return how much room the tiles of a collection, or of all, take; every copy counts.

@@ -126,6 +126,8 @@ def test_only_one_storage_adapter_is_there(client: Client) -> None:
     assert made.path == client.root_path
     with pytest.raises(DekerStorageError, match="Zarr"):
         client.create_collection("y", PLAIN, storage_adapter_type="Zarr")
+    with pytest.raises(DekerStorageError, match="Zarr"):
+        client.collection_from_dict({**made.as_dict, "name": "y", "storage_adapter": "Zarr"})
     assert client.get_collection("y") is None
 
 
