@@ -6,6 +6,7 @@
     │   ├── RegistryUnavailableError *           nobody answers at the registry's address
     │   ├── RegistryRefusedError                 wrong password, wrong version, not writable
     │   ├── ClusterNotFoundError                 the registry holds no cluster of that name
+    │   ├── RegistryRewoundError                 the registry is older than the shards' journal
     │   └── DataDirectoryError                   another cluster's, a newer one's, no directory
     ├── DekerValidationError (ValueError)        a value that cannot be accepted
     │   └── DekerArrayAlreadyExistsError (DekerArrayError)
@@ -17,12 +18,15 @@
     ├── DekerArrayError
     │   ├── DekerArrayTypeError (TypeError)      data whose dtype does not fit
     │   ├── DekerIndexError (IndexError)         a selection or a shape that does not fit
+    │   ├── DekerGenerationError                 a generation that is not kept
     │   └── DekerSubsetError
     │       └── DekerVSubsetError (DekerExceptionGroup)
     ├── DekerFilterError
     │   └── DekerIncompleteFilterError (NotImplementedError)
     ├── DekerInstanceNotExistsError              a handle of something deleted
     ├── DekerInvalidManagerCallError
+    ├── DekerTransactionError                    a transaction in a place where none can be
+    ├── DekerFeedError                           changes that are no longer kept
     ├── DekerExceptionGroup
     ├── DekerMemoryError (MemoryError)
     ├── DekerLockError *                         a lease was not granted in time
@@ -59,7 +63,9 @@ __all__ = [
     "DekerCollectionError",
     "DekerCollectionNotExistsError",
     "DekerExceptionGroup",
+    "DekerFeedError",
     "DekerFilterError",
+    "DekerGenerationError",
     "DekerIncompleteFilterError",
     "DekerIndexError",
     "DekerInstanceNotExistsError",
@@ -71,10 +77,12 @@ __all__ = [
     "DekerMetaDataError",
     "DekerStorageError",
     "DekerSubsetError",
+    "DekerTransactionError",
     "DekerURIError",
     "DekerVSubsetError",
     "DekerValidationError",
     "RegistryRefusedError",
+    "RegistryRewoundError",
     "RegistryUnavailableError",
     "ShardUnavailableError",
     "StorageFullError",
@@ -109,6 +117,14 @@ class RegistryRefusedError(DekerClientError):
 
 class ClusterNotFoundError(DekerClientError):
     """The registry answered and holds no cluster of that name."""
+
+
+class RegistryRewoundError(DekerClientError):
+    """The registry has lost changes that a shard's journal holds. Nothing is deleted meanwhile.
+
+    After a fail-over to a replica that lagged behind, or with an older file of the registry put
+    back: ``deker-cluster registry verify`` shows what is missing.
+    """
 
 
 class DataDirectoryError(DekerClientError):
@@ -155,6 +171,10 @@ class DekerIndexError(DekerArrayError, IndexError):
     """A selection that leaves the array, matches nothing, or does not fit the data's shape."""
 
 
+class DekerGenerationError(DekerArrayError):
+    """A generation of an array that was never made, or is no longer kept."""
+
+
 class DekerSubsetError(DekerArrayError):
     """Something about one subset."""
 
@@ -199,6 +219,14 @@ class DekerInvalidManagerCallError(DekerBaseApplicationError):
     """``.varrays`` of a collection of plain arrays."""
 
 
+class DekerTransactionError(DekerBaseApplicationError):
+    """A transaction inside another one, or something that no transaction can do."""
+
+
+class DekerFeedError(DekerBaseApplicationError):
+    """The changes after a cursor are no longer kept: some of them can never be told."""
+
+
 class DekerStorageError(DekerBaseApplicationError):
     """A storage adapter of another name than ``HDF5StorageAdapter``."""
 
@@ -226,8 +254,13 @@ class CommitConflictError(DekerBaseApplicationError):
 class CommitStateUnknownError(DekerBaseApplicationError):
     """The registry went away during a commit and did not come back before the deadline.
 
-    This is not a failure: the commit may or may not have happened. ``operation_id`` asks for
-    the outcome once the registry is back.
+    This is not a failure: the commit may or may not have happened, and nothing of it was taken
+    back. ``client.commit_outcome(error.operation_id)`` tells, once the registry is back.
+
+    Attributes
+    ----------
+    operation_id
+        What to ask for, in any process and for an hour.
     """
 
     def __init__(self, message: str, operation_id: str = "") -> None:
@@ -236,7 +269,9 @@ class CommitStateUnknownError(DekerBaseApplicationError):
         self.operation_id = operation_id
 
     def __str__(self) -> str:
-        return f"{self.message} (operation {self.operation_id})"
+        if not self.operation_id:
+            return self.message
+        return f"{self.message}; client.commit_outcome({self.operation_id!r}) tells what came of it"
 
 
 class DekerIntegrityError(DekerBaseApplicationError):

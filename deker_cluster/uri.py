@@ -20,7 +20,7 @@ _CLUSTER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _FORMS = (
     "write file:///path (library mode), deker://./path (embedded cluster) or "
-    "deker://host:port/name (a cluster by its registry)"
+    "deker://host:port/name (a cluster by its registry; further hosts behind commas)"
 )
 
 
@@ -44,6 +44,8 @@ class Address:
     """Absolute directory; library and embedded mode."""
     host: str = ""
     port: int = DEFAULT_REGISTRY_PORT
+    others: tuple[tuple[str, int], ...] = ()
+    """Hosts and ports of further servers of the registry: one of all is the primary."""
     name: str = ""
     """Name of the cluster within the registry."""
     username: str | None = None
@@ -59,9 +61,15 @@ class Address:
         return f"deker://{user}{self._authority}/{self.name}"
 
     @property
+    def endpoints(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of every server of the registry, as the address names them."""
+        return ((self.host, self.port), *self.others)
+
+    @property
     def _authority(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return ",".join(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.endpoints
+        )
 
     @property
     def uri(self) -> str:
@@ -83,6 +91,8 @@ def parse_uri(uri: str) -> Address:
         ``file:///abs``, ``file:/abs``, ``file:relative``: library mode.
         ``deker://./rel``, ``deker://../rel``, ``deker://~/dir``, ``deker:///abs``: embedded.
         ``deker://[user[:password]@]host[:port]/name``: a cluster by its registry.
+        ``deker://[user[:password]@]host[:port],host[:port]/name``: the same, of a registry with
+        replicas; the servers stand in any order.
 
     Raises
     ------
@@ -95,7 +105,37 @@ def parse_uri(uri: str) -> Address:
         raise DekerURIError("an address must not contain NUL")
     if any("\ud800" <= character <= "\udfff" for character in unquote(uri)):
         raise DekerURIError("an address must be text that UTF-8 can write, without lone surrogates")
-    parts = _split(uri.strip())
+    first, *further = [_parse_one(each) for each in _one_host_each(uri.strip())]
+    if not further:
+        return first
+    endpoints = [first.endpoints[0], *(each.endpoints[0] for each in further)]
+    if len(set(endpoints)) < len(endpoints):
+        raise DekerURIError(
+            "the address names a server of the registry twice: "
+            + ", ".join(f"{host}:{port}" for host, port in endpoints)
+        )
+    return attrs.evolve(first, others=tuple(endpoints[1:]))
+
+
+def _one_host_each(uri: str) -> list[str]:
+    """Split an address of several hosts into addresses of one each."""
+    start, slashes, rest = uri.partition("//")
+    if start.lower() != "deker:":
+        return [uri]
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    login, at, hosts = authority.rpartition("@")
+    if "," not in hosts:
+        return [uri]
+    each = [host.strip() for host in hosts.split(",")]
+    if not {"", ".", "..", "~"}.isdisjoint(each):
+        # Any of these would be taken for a directory.
+        raise DekerURIError("between the commas of an address stand hosts: deker://a:6379,b:6379/x")
+    end = rest[len(authority) :]
+    return [f"{start}{slashes}{login}{at}{host}{end}" for host in each]
+
+
+def _parse_one(uri: str) -> Address:
+    parts = _split(uri)
     if parts is None:
         raise DekerURIError(f"an address that cannot be parsed; {_FORMS}")
     if parts.query or parts.fragment:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from deker_cluster.registry.link import RegistryLink
+    from deker_cluster.registry.models import KeptChanges
 
 __all__ = ["CatalogCalls"]
 
@@ -33,8 +34,19 @@ class CatalogCalls:
     _link: RegistryLink
     name: str
 
-    def create_collection(self, name: str, collection_id: str, record: Mapping[str, Any]) -> None:
+    def create_collection(
+        self,
+        name: str,
+        collection_id: str,
+        record: Mapping[str, Any],
+        kept: KeptChanges | None = None,
+    ) -> None:
         """Make a collection.
+
+        Parameters
+        ----------
+        kept
+            How much of the past it keeps; of generations only the present one, by default.
 
         Raises
         ------
@@ -45,7 +57,11 @@ class CatalogCalls:
         """
         check_id(collection_id, "a collection id")
         reply = self._link.change(
-            "create_collection", name, collection_id, to_json(record, f"collection {name!r}")
+            "create_collection",
+            name,
+            collection_id,
+            to_json(record, f"collection {name!r}"),
+            *(kept.words() if kept is not None else ()),
         )
         if reply[0] == b"exists":
             raise DekerCollectionAlreadyExistsError(
@@ -282,7 +298,7 @@ def _read(record: bytes | None) -> dict[str, Any]:
     # A damaged record must not hide other collections: whoever needs its schema finds none.
     try:
         found = json.loads(record or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, NoReturn
 from deker_cluster.errors import DekerValidationError, RegistryRefusedError
 from deker_cluster.registry.catalog_calls import CatalogCalls
 from deker_cluster.registry.cluster_calls import ClusterCalls
+from deker_cluster.registry.commit_calls import CommitCalls
+from deker_cluster.registry.feed_calls import FeedCalls
 from deker_cluster.registry.find_calls import FindCalls
+from deker_cluster.registry.history_calls import HistoryCalls
 from deker_cluster.registry.keys import cluster_key
+from deker_cluster.registry.lease_calls import LeaseCalls
 from deker_cluster.registry.link import RegistryLink
 from deker_cluster.registry.models import ServerInfo
+from deker_cluster.registry.rebuild_calls import RebuildCalls
 from deker_cluster.registry.report_calls import ReportCalls
 from deker_cluster.registry.tile_calls import TileCalls
 
@@ -22,7 +27,18 @@ if TYPE_CHECKING:
 __all__ = ["Registry"]
 
 
-class Registry(ClusterCalls, CatalogCalls, FindCalls, TileCalls, ReportCalls):
+class Registry(
+    ClusterCalls,
+    CatalogCalls,
+    FindCalls,
+    TileCalls,
+    LeaseCalls,
+    CommitCalls,
+    HistoryCalls,
+    FeedCalls,
+    ReportCalls,
+    RebuildCalls,
+):
     """What one cluster has stored in a Redis-protocol server.
 
     Every method is one server function, so it sees and makes one state of the registry; only
@@ -76,25 +92,28 @@ class Registry(ClusterCalls, CatalogCalls, FindCalls, TileCalls, ReportCalls):
         """Describe the server."""
         text: bytes = self._link.command("INFO")
         fields = dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
+        synced = self._settings("appendfsync", "no-appendfsync-on-rewrite")
         return ServerInfo(
             kind="valkey" if "valkey_version" in fields else "redis",
             version=fields.get("valkey_version") or fields["redis_version"],
             run_id=fields["run_id"],
             role=fields["role"],
             appendonly=fields["aof_enabled"] == "1",
-            appendfsync=self._appendfsync(),
+            appendfsync=synced.get("appendfsync"),
+            no_appendfsync_on_rewrite=synced.get("no-appendfsync-on-rewrite"),
             maxmemory_policy=fields["maxmemory_policy"],
         )
 
-    def _appendfsync(self) -> str | None:
+    def _settings(self, *names: str) -> dict[str, str]:
         try:
-            reply = self._link.command("CONFIG", "GET", "appendfsync")
+            reply = self._link.command("CONFIG", "GET", *names)
         except RegistryRefusedError:
-            return None  # hosted servers keep CONFIG to themselves
-        value: bytes = (
-            reply[b"appendfsync"] if isinstance(reply, dict) else reply[1]  # by protocol version
+            return {}  # hosted servers keep CONFIG to themselves
+        # By protocol version.
+        pairs = (
+            reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
         )
-        return value.decode()
+        return {name.decode(): value.decode() for name, value in pairs.items()}
 
     def close(self) -> None:
         """Close the connections; further calls are refused. Idempotent."""

@@ -26,6 +26,7 @@ from redis.credentials import UsernamePasswordCredentialProvider
 from redis.retry import Retry
 
 from deker_cluster.errors import DataDirectoryError, DekerClientError, RegistryUnavailableError
+from deker_cluster.registry.durable_folder import make_folder, sync_folder
 from deker_cluster.registry.keeper import SERVER_LOG, USERS_LOCK
 from deker_cluster.registry.kept import KeeperStartError, KeptProcess, Launch
 from deker_cluster.registry.valkey_binary import valkey_binary
@@ -150,13 +151,17 @@ class EmbeddedRegistry:
                 self._refuse_if_left()
                 if entering:
                     self._enter(until)
-                return self._await_server(until)
+                endpoint = self._await_server(until)
+                if entering and not self._join_only:
+                    # Its server syncs what is in the folders that it makes, not their names.
+                    sync_folder(self._directory)
             except BaseException as error:
                 if entering:
                     self._kept.leave()
                 if isinstance(error, OSError):
                     raise self._unusable(error) from error
                 raise
+        return endpoint
 
     @contextlib.contextmanager
     def _exclusive(self, deadline_s: float) -> Iterator[None]:
@@ -177,7 +182,7 @@ class EmbeddedRegistry:
 
     def _enter(self, until: float) -> None:
         if not self._join_only:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._directory, 0o700)
         elif not self._root.is_dir():
             raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(self._root))
         elif not (self._directory / USERS_LOCK).exists():
@@ -230,17 +235,13 @@ class EmbeddedRegistry:
                     socket=socket_path, password=password, directory=str(self._directory)
                 ),
             )
-            self._write(
-                ENDPOINT_FILE,
-                json.dumps(
-                    {
-                        "socket": socket_path,
-                        "password": password,
-                        "host": socket.gethostname(),
-                        "directory": self._identity(),
-                    }
-                ),
-            )
+            record = {
+                "socket": socket_path,
+                "password": password,
+                "host": socket.gethostname(),
+                "directory": self._identity(),
+            }
+            self._write(ENDPOINT_FILE, json.dumps(record))
         except BaseException:
             scratch.rmdir()
             raise

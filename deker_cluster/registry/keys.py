@@ -15,7 +15,7 @@ from deker_cluster.errors import DekerValidationError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["check_id", "check_ordinals", "cluster_key"]
+__all__ = ["check_id", "check_ordinals", "cluster_key", "cluster_prefix"]
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -36,6 +36,11 @@ def cluster_key(name: str) -> str:
             f"{name!r} cannot be the name of a cluster: use 1 to 64 letters, digits, '.', '_', '-'"
         )
     return f"deker:{{{name}}}:cluster"
+
+
+def cluster_prefix(name: str) -> str:
+    """Return what all keys of a cluster begin with; raises as :func:`cluster_key`."""
+    return cluster_key(name).removesuffix("cluster")
 
 
 def check_id(text: str, what: str) -> str:

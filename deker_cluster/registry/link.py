@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import redis
 from redis.backoff import NoBackoff
@@ -15,6 +15,13 @@ from redis.retry import Retry
 
 from deker_cluster.errors import DekerClientError, RegistryRefusedError, RegistryUnavailableError
 from deker_cluster.registry.functions import LIBRARY_VERSION, library_source
+from deker_cluster.registry.primary import PrimaryFinder, is_primary
+from deker_cluster.registry.refusals import (
+    LibraryMissingError,
+    NoReplyError,
+    refuse_login,
+    translate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,25 +32,15 @@ Word: TypeAlias = bytes | str | int | float
 
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.25
+_BLOCK_MARGIN_S = 1.0
+"""By how much a reply may come later than the server was told to give up."""
+_ROLE_CHECK_S = 1.0
+"""How long a server that is no longer the primary may go on answering reads, at most."""
 
 
 def new_operation_id() -> str:
     """Return an id under which the server remembers the result of a change."""
     return uuid.uuid4().hex
-
-
-class _NoReplyError(Exception):
-    """One attempt ended without a reply; another one may get it."""
-
-    def __init__(self, cause: Exception, *, sent: bool = False) -> None:
-        super().__init__(cause, sent)
-        self.cause = cause
-        self.sent = sent
-        """Whether the server may have received the request."""
-
-
-class _LibraryMissingError(Exception):
-    """The server does not know our functions; nothing ran."""
 
 
 class RegistryLink:
@@ -53,7 +50,8 @@ class RegistryLink:
     ----------
     connect
         Makes a client that returns bytes. Called again after every lost connection: the server
-        may have moved.
+        may have moved. A :class:`PrimaryFinder` is also called when the server turns out to be a
+        replica.
     where
         The registry's name in messages.
     key
@@ -73,6 +71,8 @@ class RegistryLink:
         self._where = where
         self._key = key
         self._deadline_s = deadline_s
+        self._several = isinstance(connect, PrimaryFinder)
+        self._role_known_until = 0.0
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._client: redis.Redis | None = None
@@ -119,9 +119,34 @@ class RegistryLink:
         )
         return reply
 
+    def change_again(self, function: str, *words: Word) -> list[Any]:
+        """Call a function that may run several times without harm; raises as :meth:`read`."""
+        reply: list[Any] = self._request(("FCALL", f"deker1_{function}", 1, self._key, *words))
+        return reply
+
     def command(self, *words: Word) -> Any:
         """Send a command of the server's own that changes nothing."""
         return self._request(words)
+
+    def block(self, *words: Word, timeout_s: float) -> Any | None:
+        """Send a command that waits at the server, as BLPOP does, for at most ``timeout_s``.
+
+        Returns
+        -------
+        Any or None
+            None: nothing came, or the connection was lost meanwhile. The caller looks for
+            itself what is so; a reply that got lost is not asked for again.
+
+        Raises
+        ------
+        RegistryRefusedError
+            The server will not serve.
+        """
+        give_up = time.monotonic() + self._deadline_s
+        try:
+            return self._attempt(words, give_up, patience_s=timeout_s + _BLOCK_MARGIN_S)
+        except NoReplyError:
+            return None
 
     def close(self) -> None:
         """Close the connections; further requests are refused. Idempotent."""
@@ -140,7 +165,7 @@ class RegistryLink:
         while True:
             try:
                 return self._attempt(words, give_up)
-            except _NoReplyError as lost:
+            except NoReplyError as lost:
                 maybe_received |= lost.sent
                 cause = lost.cause
             except DekerClientError as refused:
@@ -154,9 +179,15 @@ class RegistryLink:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         if maybe_received and on_unknown is not None:
             raise on_unknown() from cause
+        if isinstance(cause, RegistryRefusedError):
+            raise cause
+        if isinstance(cause, redis.ResponseError | RegistryUnavailableError):
+            raise RegistryUnavailableError(
+                f"{self._where} could not serve for {self._deadline_s:g} s: {cause}"
+            ) from cause
         raise RegistryUnavailableError(
             f"{self._where} did not answer within {self._deadline_s:g} s "
-            f"({type(cause).__name__}: {cause}); is its server running?"
+            f"({type(cause).__name__}: {cause}); is its server running, and below its maxclients?"
         ) from cause
 
     def _maybe_changed(self) -> Exception:
@@ -165,20 +196,31 @@ class RegistryLink:
             f"{self._deadline_s:g} s; the change may have been made: look before repeating it"
         )
 
-    def _attempt(self, words: Sequence[Word], give_up: float) -> Any:
+    def _attempt(
+        self, words: Sequence[Word], give_up: float, patience_s: float | None = None
+    ) -> Any:
         if self._closed:
             raise DekerClientError(f"the client of {self._where} is closed")
         client = self._current(give_up)
         try:
+            self._check_role(client)
             try:
-                return self._exchange(client, words)
-            except _LibraryMissingError as missing:
+                return self._exchange(client, words, patience_s)
+            except LibraryMissingError as missing:
                 # Nothing ran: someone flushed the functions, or the server is a new one.
                 self._ensure_library(client)
-                raise _NoReplyError(missing) from missing
-        except _NoReplyError as lost:
-            if not isinstance(lost.cause, _LibraryMissingError):
+                raise NoReplyError(missing) from missing
+        except NoReplyError as lost:
+            if not isinstance(lost.cause, LibraryMissingError):
                 self._discard(client)
+            raise
+        except RegistryRefusedError as refused:
+            if not isinstance(refused.__cause__, redis.exceptions.ReadOnlyError):
+                raise
+            # The server has been replaced, and the name may lead to the new one.
+            self._discard(client)
+            if self._several:
+                raise NoReplyError(refused) from refused
             raise
 
     def _current(self, give_up: float) -> redis.Redis:
@@ -189,11 +231,12 @@ class RegistryLink:
         if client is not None:
             return client
         if not self._lock.acquire(timeout=max(give_up - time.monotonic(), 0.001)):
-            raise _NoReplyError(TimeoutError("another thread is still connecting"))
+            raise NoReplyError(TimeoutError("another thread is still connecting"))
         try:
             if self._client is None:
                 client = self._open()
                 self._ensure_library(client)
+                self._role_known_until = time.monotonic() + _ROLE_CHECK_S
                 self._client = client
             return self._client
         finally:
@@ -203,11 +246,11 @@ class RegistryLink:
         try:
             client = self._connect()
         except redis.AuthenticationError:
-            self._refuse_login()
+            refuse_login(self._where)
         except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-            raise _NoReplyError(error) from error
+            raise NoReplyError(error) from error
         except RegistryUnavailableError as error:
-            raise _NoReplyError(error) from error
+            raise NoReplyError(error) from error
         # The library's own retries would send a request twice without our knowing.
         client.set_retry(Retry(NoBackoff(), 0))
         settings = client.connection_pool.connection_kwargs
@@ -223,15 +266,44 @@ class RegistryLink:
         with contextlib.suppress(redis.RedisError, OSError):
             client.connection_pool.disconnect(inuse_connections=False)
 
-    def _ensure_library(self, client: redis.Redis) -> None:
-        try:
-            version = self._exchange(client, ("FCALL_RO", "deker1_version", 0))
-        except _LibraryMissingError:
-            version = 0
-        if version < LIBRARY_VERSION:
-            self._exchange(client, ("FUNCTION", "LOAD", "REPLACE", library_source()))
+    def _check_role(self, client: redis.Redis) -> None:
+        # A primary that becomes a replica keeps its connections and goes on answering reads.
+        if not self._several or time.monotonic() < self._role_known_until:
+            return
+        self._role_known_until = time.monotonic() + _ROLE_CHECK_S
+        if not is_primary(self._prepare(client, "ROLE")):
+            raise NoReplyError(RegistryUnavailableError("its server is no longer the primary"))
 
-    def _exchange(self, client: redis.Redis, words: Sequence[Word]) -> Any:
+    def _ensure_library(self, client: redis.Redis) -> None:
+        version = self._ask_library(client, "deker1_version") or 0
+        if version < LIBRARY_VERSION:
+            self._prepare(client, "FUNCTION", "LOAD", "REPLACE", library_source())
+        elif version > LIBRARY_VERSION:
+            oldest = self._ask_library(client, "deker1_oldest_client") or 0
+            if oldest > LIBRARY_VERSION:
+                raise RegistryRefusedError(
+                    f"{self._where} is used by a newer deker-cluster: its functions (version "
+                    f"{version}) serve clients from version {oldest}, this one has "
+                    f"{LIBRARY_VERSION}; install the newer deker-cluster here"
+                )
+
+    def _ask_library(self, client: redis.Redis, function: str) -> int | None:
+        try:
+            return int(self._prepare(client, "FCALL_RO", function, 0))
+        except LibraryMissingError:
+            return None
+
+    def _prepare(self, client: redis.Redis, *words: Word) -> Any:
+        """Exchange something that changes nothing of the cluster, before the request itself."""
+        try:
+            return self._exchange(client, words)
+        except NoReplyError as lost:
+            lost.sent = False
+            raise
+
+    def _exchange(
+        self, client: redis.Redis, words: Sequence[Word], patience_s: float | None = None
+    ) -> Any:
         sent = False
         pool = client.connection_pool
         try:
@@ -239,45 +311,32 @@ class RegistryLink:
             try:
                 sent = True
                 connection.send_command(*words)  # type: ignore[no-untyped-call]
+                if patience_s is not None:
+                    _await_reply(connection, patience_s)
                 return connection.read_response()
             finally:
                 pool.release(connection)
         except redis.BusyLoadingError as error:
-            raise _NoReplyError(error) from error
+            raise NoReplyError(error) from error
         except (redis.AuthenticationError, redis.exceptions.NoPermissionError):
-            self._refuse_login()
+            refuse_login(self._where)
         except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-            raise _NoReplyError(error, sent=sent) from error
+            raise NoReplyError(error, sent=sent) from error
         except redis.ResponseError as error:
-            self._translate(error)
+            translate(self._where, error)
         except redis.InvalidResponse as error:
             raise RegistryRefusedError(
                 f"what answers at the address of {self._where} does not speak the Redis protocol"
             ) from error
 
-    def _refuse_login(self) -> NoReturn:
-        # Without the server's text and without a cause: neither may carry a secret.
-        raise RegistryRefusedError(
-            f"{self._where} refused the login, or the user lacks a permission; check user and "
-            "password, and that the user may call FCALL, FCALL_RO, FUNCTION LOAD and what these run"
-        ) from None
 
-    def _translate(self, error: redis.ResponseError) -> NoReturn:
-        text = str(error)
-        if "unction not found" in text:
-            raise _LibraryMissingError(text) from error
-        if text.startswith(("BUSY ", "MASTERDOWN", "TRYAGAIN")) or isinstance(
-            error, redis.exceptions.TryAgainError | redis.exceptions.MasterDownError
-        ):
-            raise _NoReplyError(error) from error
-        if "can't run this command" in text or "ACL failure" in text:
-            self._refuse_login()
-        if "unknown command" in text:
-            raise RegistryRefusedError(
-                f"{self._where} is too old: Redis 7.0 or Valkey is needed"
-            ) from error
-        if isinstance(error, redis.ReadOnlyError) or "READONLY" in text:
-            raise RegistryRefusedError(
-                f"the server of {self._where} is a read-only replica; use the primary's address"
-            ) from error
-        raise RegistryRefusedError(f"{self._where} refused: {text}") from error
+def _await_reply(connection: redis.Connection, patience_s: float) -> None:
+    came = False
+    try:
+        came = connection.can_read(timeout=patience_s)
+    finally:
+        if not came:
+            # Also on Ctrl-C: its reply may still come, and must not be taken for another one's.
+            connection.disconnect()  # type: ignore[no-untyped-call]
+    if not came:
+        raise redis.TimeoutError("nothing came")

@@ -14,13 +14,20 @@ from deker_cluster.errors import DekerMetaDataError
 __all__ = [
     "ArrayRecord",
     "Busy",
+    "ChangePage",
+    "ChangeRecord",
     "ClusterRecord",
     "CollectionRecord",
     "Entries",
     "GarbageItem",
+    "GenerationInfo",
+    "JournalPage",
+    "KeptChanges",
     "Lease",
     "LockInfo",
     "ManifestEntries",
+    "PinInfo",
+    "PinnedManifest",
     "ServerInfo",
     "ShardMap",
     "ShardRecord",
@@ -41,12 +48,33 @@ class ServerInfo:
     appendonly: bool
     appendfsync: str | None
     """``"always"``, ``"everysec"`` or ``"no"``; None when the server does not say."""
+    no_appendfsync_on_rewrite: str | None
+    """``"yes"`` or ``"no"``; None when the server does not say."""
     maxmemory_policy: str
 
     @property
     def durable(self) -> bool:
         """Whether every acknowledged change is on disk."""
-        return self.appendonly and self.appendfsync == "always"
+        return (
+            self.appendonly
+            and self.appendfsync == "always"
+            and self.no_appendfsync_on_rewrite != "yes"
+        )
+
+    @property
+    def weaknesses(self) -> tuple[str, ...]:
+        """Each setting that may cost acknowledged changes: what it is, and what it must be."""
+        settings = [
+            ("appendonly", "yes" if self.appendonly else "no", "yes"),
+            ("appendfsync", self.appendfsync, "always"),
+            ("no-appendfsync-on-rewrite", self.no_appendfsync_on_rewrite, "no"),
+            ("maxmemory-policy", self.maxmemory_policy, "noeviction"),
+        ]
+        return tuple(
+            f"{name} {value or 'unknown'} (must be {wanted})"
+            for name, value, wanted in settings
+            if value != wanted
+        )
 
 
 @attrs.frozen
@@ -141,6 +169,9 @@ class Busy:
     owner: str
     remaining_s: float
     """When the holder's lease ends, unless it is renewed."""
+    first: int = 0
+    """The oldest token of the holder's transaction; 0: the holder waits for nobody, or the tile is
+    free and somebody else came earlier, whose place in the queue ends unless it asks again."""
 
 
 @attrs.frozen
@@ -153,6 +184,97 @@ class LockInfo:
     ordinals: tuple[int, ...]
     remaining_s: float
     """0 for a lease that has ended and was not swept yet."""
+    since_s: float = 0.0
+    """When it was granted, Unix time, s."""
+
+
+@attrs.frozen
+class KeptChanges:
+    """How much of the past a collection keeps."""
+
+    generations: int = 1
+    """How many generations of an array can be read, the present one included."""
+    age_s: float | None = None
+    """For how long after it was replaced; None: for any time."""
+    changes: int = 10_000
+    """How many changes the feed keeps, about."""
+
+    def words(self) -> list[int]:
+        """Return what the server functions are given."""
+        age_ms = 0 if self.age_s is None else max(round(self.age_s * 1000), 1)
+        return [int(self.generations), age_ms, int(self.changes)]
+
+
+@attrs.frozen
+class GenerationInfo:
+    """A generation of an array that can be read."""
+
+    number: int
+    time_s: float | None
+    """When it was committed, Unix time; None for generation 0, which nobody committed."""
+    tiles: int | None
+    """How many tiles its commit changed; None when that is no longer known."""
+
+
+@attrs.frozen
+class PinnedManifest:
+    """All manifest entries of an array in one generation."""
+
+    generation: int
+    time_s: float | None
+    epoch: int
+    values: dict[int, bytes]
+
+
+@attrs.frozen
+class PinInfo:
+    """What keeps a generation from being collected."""
+
+    pin_id: str
+    array_id: str
+    generation: int
+    remaining_s: float
+    held: bytes | None
+    """The array was deleted; this garbage item waits for the pin's end."""
+
+
+@attrs.frozen
+class ChangeRecord:
+    """One commit to one array."""
+
+    number: int
+    array_id: str
+    generation: int
+    time_s: float
+    tiles: int
+    note: str
+    """What its writer says of it."""
+
+
+@attrs.frozen
+class ChangePage:
+    """Some changes of a collection, ascending by number."""
+
+    newest: int
+    """Number of the last change there was, in this page or not."""
+    lost: bool
+    """Some of those that were asked for are no longer kept."""
+    items: list[ChangeRecord]
+
+
+@attrs.frozen
+class JournalPage:
+    """Some journal records, ascending by number."""
+
+    last: int
+    """Number of the newest record, in this page or not."""
+    first: int
+    """Number of the oldest one that the registry still has; last + 1 when it has none."""
+    tokens: int
+    """The newest token."""
+    lowest_live: int
+    """The lowest token that may still commit; tokens + 1 when there is none."""
+    records: list[tuple[int, bytes]]
 
 
 @attrs.frozen

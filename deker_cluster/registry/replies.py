@@ -10,6 +10,7 @@ from deker_cluster.errors import (
     DekerInstanceNotExistsError,
     DekerValidationError,
 )
+from deker_cluster.registry.keys import check_id
 from deker_cluster.registry.models import ArrayRecord, ClusterRecord, ShardRecord
 
 if TYPE_CHECKING:
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "array_records",
+    "check_array",
     "check_collection",
+    "check_groups",
     "cluster_record",
     "json_pairs",
+    "milliseconds",
     "pairs",
     "shard_records",
     "to_json",
@@ -95,7 +99,7 @@ def array_records(flat: Sequence[Any]) -> list[ArrayRecord]:
         ArrayRecord(
             id=flat[i].decode(),
             collection_id=flat[i + 1].decode(),
-            meta=flat[i + 2].decode(),
+            meta=flat[i + 2].decode(errors="backslashreplace"),  # which is no JSON
             generation=flat[i + 3],
         )
         for i in range(0, len(flat), 4)
@@ -119,3 +123,28 @@ def check_collection(reply: Sequence[Any], collection_id: str) -> None:
             f"arrays of collection {collection_id} were made by a version of this package without "
             "indexes of attributes; filter by id or by all primary attributes, or iterate over it"
         )
+
+
+def check_array(reply: Sequence[Any], array_id: str) -> None:
+    """Raise :class:`DekerInstanceNotExistsError` if a reply says that an array is gone."""
+    if reply[0] == b"gone":
+        raise DekerInstanceNotExistsError(f"array {array_id} has been deleted")
+
+
+def check_groups(array_ids: Sequence[str], sizes: Sequence[int]) -> None:
+    """Make sure that there are groups of tiles, each of one array and not empty."""
+    if not array_ids:
+        raise DekerValidationError("no tiles were named")
+    for array_id, size in zip(array_ids, sizes, strict=True):
+        check_id(array_id, "an array id")
+        if not size:
+            raise DekerValidationError(f"no tiles of array {array_id} were named")
+    if len(set(array_ids)) != len(array_ids):
+        raise DekerValidationError("an array is named twice in one call")
+
+
+def milliseconds(ttl_s: float) -> int:
+    """Return a time to live in ms; it must be positive."""
+    if not ttl_s > 0:
+        raise DekerValidationError(f"a lease must last longer than 0 s, got {ttl_s}")
+    return max(round(ttl_s * 1000), 1)

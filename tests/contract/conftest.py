@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from deker_cluster.registry import Registry
+from deker_cluster.registry.models import KeptChanges
 from tests.contract.finding_model import Model
+from tests.contract.journal_world import CLUSTER, World
 from tests.contract.servers import KINDS, LossyProxy, Server, find_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session", params=KINDS)
@@ -24,6 +27,23 @@ def shared_server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that the test may kill or spoil."""
     yield from _started(request.param)
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., Server]]:
+    """Starts servers as they are asked for; takes what :class:`Server` takes."""
+    servers: list[Server] = []
+
+    def start(kind: str, **settings: Any) -> Server:
+        if find_server(kind) is None:
+            pytest.skip(f"no {kind} server on this machine")
+        servers.append(Server(kind, **settings))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in reversed(servers):
+        server.stop()
 
 
 def _started(kind: str) -> Iterator[Server]:
@@ -53,6 +73,14 @@ def array(registry: Registry) -> str:
 
 
 @pytest.fixture
+def kept(registry: Registry) -> Registry:
+    """An "array-1" in a collection "c1" that keeps three generations."""
+    registry.create_collection("cloud", "c1", {}, KeptChanges(generations=3))
+    registry.create_array("c1", "array-1", None, json.dumps({}))
+    return registry
+
+
+@pytest.fixture
 def lossy(shared_server: Server) -> Iterator[LossyProxy]:
     proxy = LossyProxy(shared_server)
     yield proxy
@@ -79,3 +107,29 @@ def model(registry: Registry) -> Model:
     """A model of an empty collection "c1"."""
     registry.create_collection("cloud", "c1", {})
     return Model(registry)
+
+
+@pytest.fixture
+def empty(shared_server: Server) -> Iterator[Callable[[], Registry]]:
+    """Open clusters that nobody has made."""
+    opened: list[Registry] = []
+
+    def make() -> Registry:
+        opened.append(Registry(shared_server.connect, f"j-{uuid.uuid4().hex}", deadline_s=20))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def fresh(empty: Callable[[], Registry]) -> Registry:
+    registry = empty()
+    registry.create_cluster(CLUSTER, 1, {"garbage_grace_s": 0})
+    return registry
+
+
+@pytest.fixture
+def world(fresh: Registry, tmp_path: Path) -> World:
+    return World(fresh, tmp_path)

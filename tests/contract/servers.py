@@ -15,10 +15,14 @@ import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 KINDS = ("redis", "valkey")
 
@@ -38,7 +42,13 @@ class Server:
     """One server process in a folder of its own; ``kill`` is SIGKILL, ``start`` starts it again."""
 
     def __init__(
-        self, kind: str, *, password: str = "", replica_of: int = 0, port: int = 0
+        self,
+        kind: str,
+        *,
+        password: str = "",
+        replica_of: int = 0,
+        port: int = 0,
+        settings: Sequence[str] = (),
     ) -> None:
         binary = find_server(kind)
         assert binary is not None
@@ -60,6 +70,7 @@ class Server:
             lines.append(f"requirepass {password}")
         if replica_of:
             lines.append(f"replicaof 127.0.0.1 {replica_of}")
+        lines += settings
         config = self.folder / "server.conf"
         config.write_text("\n".join(lines) + "\n")
         self._command = [binary, str(config)]
@@ -91,6 +102,15 @@ class Server:
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """Make it hang, as a swapping or paused machine does, until :meth:`thaw`."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
     def stop(self) -> None:
         self._end(signal.SIGTERM)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -98,6 +118,7 @@ class Server:
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
             os.kill(self._process.pid, number)
+            os.kill(self._process.pid, signal.SIGCONT)  # a frozen one takes no SIGTERM
             self._process.wait()
             self._process = None
 
@@ -114,6 +135,8 @@ class LossyProxy:
         self._folder = Path(tempfile.mkdtemp(prefix="dkp-"))
         self.path = str(self._folder / "p")
         self.cut_replies = 0
+        self.delay_s = 0.0
+        """How long every request that contains ``only`` waits before it is handed on."""
         self.cuts_made = 0
         self.only = b"FCALL\r\n"
         self._listener = socket.socket(socket.AF_UNIX)
@@ -152,6 +175,8 @@ class LossyProxy:
     def _serve(self, near: socket.socket, far: socket.socket) -> None:
         with near, far, contextlib.suppress(OSError):
             while request := near.recv(1 << 20):
+                if self.only in request:
+                    time.sleep(self.delay_s)
                 far.sendall(request)
                 reply = far.recv(1 << 20)
                 if self.only in request and self.cut_replies:

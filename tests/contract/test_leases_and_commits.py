@@ -118,8 +118,12 @@ def test_locks_are_listed(registry: Registry, array: str) -> None:
     lease = registry.acquire([(array, [7, 1, 2, 3, 9, 10])], "host 1 ü", 60)
     assert isinstance(lease, Lease)
     (lock,) = registry.locks()
-    assert lock == LockInfo(lease.token, "host 1 ü", array, (7, 1, 2, 3, 9, 10), lock.remaining_s)
+    ordinals = (1, 2, 3, 7, 9, 10)
+    assert lock == LockInfo(
+        lease.token, "host 1 ü", array, ordinals, lock.remaining_s, lock.since_s
+    )
     assert 0 < lock.remaining_s <= 60
+    assert abs(time.time() - lock.since_s) < 60
 
 
 def test_an_aborted_lease_frees_its_tiles(registry: Registry, array: str) -> None:

@@ -62,6 +62,38 @@ def test_registries(uri: str, host: str, port: int, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("uri", "endpoints"),
+    [
+        ("deker://a,b/x", (("a", 6379), ("b", 6379))),
+        ("deker://a:1,b,c:3/x", (("a", 1), ("b", 6379), ("c", 3))),
+        ("deker://a:1, b:2 /x", (("a", 1), ("b", 2))),
+        ("deker://[::1]:7000,[::2],a/x/", (("::1", 7000), ("::2", 6379), ("a", 6379))),
+        ("deker://a,[::1]/x", (("a", 6379), ("::1", 6379))),
+        ("DEKER://a,a:1/x", (("a", 6379), ("a", 1))),
+    ],
+)
+def test_a_registry_of_several_servers(uri: str, endpoints: tuple[tuple[str, int], ...]) -> None:
+    address = parse_uri(uri)
+    assert (address.mode, address.name, address.endpoints) == (Mode.CLUSTER, "x", endpoints)
+    assert parse_uri(address.uri) == address
+    assert parse_uri(str(address)) == address
+    assert pickle.loads(pickle.dumps(address)) == address  # noqa: S301
+
+
+def test_the_password_of_several_servers_stays_inside() -> None:
+    address = parse_uri(f"deker://me:{CANARY},@a:1,b:2/x")
+    assert (address.password, address.endpoints) == (CANARY + ",", (("a", 1), ("b", 2)))
+    assert str(address) == "deker://me:***@a:1,b:2/x"
+    assert CANARY not in repr(address)
+    assert parse_uri(address.uri) == address
+
+
+def test_commas_in_a_directory_are_no_hosts() -> None:
+    assert parse_uri("deker:///a,b/c").path == Path("/a,b/c")
+    assert parse_uri("file:///a,b").path == Path("/a,b")
+
+
+@pytest.mark.parametrize(
     ("login", "username", "password"),
     [
         (f":{CANARY}", None, CANARY),
@@ -106,6 +138,12 @@ def test_the_password_stays_inside(login: str, username: str | None, password: s
         ("deker://host:port/x", "port of the registry 'host'"),
         ("deker://host:70000/x", "port of the registry 'host'"),
         ("deker://host:0/x", "port of the registry 'host'"),
+        ("deker://a,b:0/x", "port of the registry 'b'"),
+        ("deker://a,,b/x", "between the commas"),
+        ("deker://,b/x", "between the commas"),
+        ("deker://a,./x", "between the commas"),
+        ("deker://a,b,a:6379/x", "twice: a:6379, b:6379, a:6379"),
+        ("deker://a,b", "'a' but no cluster"),
         ("deker://:1/x", "no host"),
         ("deker://host:1/a/b", "'a/b'"),
         ("deker://host:1/a{b}", "cluster name"),
@@ -133,6 +171,10 @@ def test_what_makes_no_sense(uri: str, named: str) -> None:
         f"deker://me:{CANARY}#x@host/x",
         f"deker://me:{CANARY}/x@host:1/x",
         f"deker://me:1/{CANARY}@host:1/x",
+        f"deker://me:{CANARY}@a:1,b:port/x",
+        f"deker://me:{CANARY}@a,a/x",
+        f"deker://me:{CANARY}@a,,b/x",
+        f"deker://me:1,{CANARY}/x@a:1,b/x",
     ],
 )
 def test_a_password_in_a_bad_address_is_not_repeated(uri: str) -> None:

@@ -5,7 +5,9 @@
 -- Every reply starts with a word: "ok", or what stood in the way. A function checks everything
 -- before its first write: the server does not undo what a failing script has written.
 
-local OPERATION_MS = 3600000 -- how long the result of an operation is kept
+local OPERATION_MS = 600000  -- how long the result of an operation is kept: no request is under way longer
+local OUTCOME_MS = 3600000   -- that of a commit: somebody may ask for it
+local JOURNAL_LENGTH = 200000 -- records that wait for the shards' disks, at most
 local DEFAULT_GRACE_S = 60   -- readers may still hold entries that are this old
 local SLICE = 4000           -- values per unpack(): Lua's C stack ends at 8000. Even: HSET takes pairs.
 
@@ -63,6 +65,21 @@ local function alive(p, array, collection)
   end
 end
 
+-- Appends what a function has changed to the stream "journal", from which it goes to the disks of
+-- the shards. Records are numbered without gaps ("journal:seq"); should nobody fetch them for long,
+-- the oldest are given up, and whoever comes finds by the numbers that some are missing. Kinds:
+--   {"cluster", {field, value, ...}} the hash, whole;  {"shard", {field, value, ...}} set in "shards"
+--   {"collection", cid, {field, value, ...}} set in its hash;  {"uncollection", cid}
+--   {"array", cid, aid, seq, primary key or "", 1 | 0 keyed, meta, {index value, ...}}
+--   {"unarray", aid, newest token};  {"unindex", cid} its arrays have no indexes from now on
+--   {"commit", aid, generation, time, token, kept, change number, {ordinal, entry or "", ...}}
+--   {"trim", aid, kept} history records below generation kept are gone; in a commit 0: all are
+local function journal(p, record)
+  local number = redis.call('INCR', p .. 'journal:seq')
+  redis.call('XADD', p .. 'journal', 'MAXLEN', '~', JOURNAL_LENGTH, digits(number) .. '-0',
+    'r', cmsgpack.pack(record))
+end
+
 local function has_cluster(p)
   return redis.call('EXISTS', p .. 'cluster') == 1
 end
@@ -84,7 +101,7 @@ end
 -- ARGV[1] of every changing function is the id of the operation. A request that arrives twice,
 -- because its first reply was lost, gets the stored reply and changes nothing. Refusals that
 -- changed nothing are not stored: the body returns false as its second value.
-local function changing(name, body, flags)
+local function changing(name, body, flags, keep_ms)
   redis.register_function{
     function_name = 'deker1_' .. name,
     flags = flags or {},
@@ -97,9 +114,20 @@ local function changing(name, body, flags)
       end
       local reply, changed = body(p, args)
       if changed ~= false then
-        redis.call('SET', operation, cmsgpack.pack(reply), 'PX', OPERATION_MS)
+        redis.call('SET', operation, cmsgpack.pack(reply), 'PX', keep_ms or OPERATION_MS)
       end
       return reply
+    end,
+  }
+end
+
+-- For changes that may take place twice without harm: their results are not stored.
+local function repeatable(name, body, flags)
+  redis.register_function{
+    function_name = 'deker1_' .. name,
+    flags = flags or {},
+    callback = function(keys, args)
+      return body(prefix_of(keys), args)
     end,
   }
 end
@@ -113,9 +141,19 @@ redis.register_function{
   end,
 }
 
+-- oldest_client: KEYS and ARGV are ignored. Returns the oldest version of a client, by the library
+-- that it brings, that this library serves.
+redis.register_function{
+  function_name = 'deker1_oldest_client',
+  flags = {'no-writes'},
+  callback = function()
+    return OLDEST_CLIENT
+  end,
+}
+
 -- outcome: ARGV operation. Returns the reply stored for a changing operation, or {"void"}.
 -- An operation that is unknown is made void: should its request still be under way, it will find
 -- this mark and change nothing. So the answer is final.
 changing('outcome', function()
   return {'void'}
-end)
+end, {}, OUTCOME_MS)

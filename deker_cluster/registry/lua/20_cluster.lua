@@ -31,6 +31,7 @@ changing('create_cluster', function(p, args)
   if redis.call('EXISTS', key) == 0 then
     redis.call('HSET', key, 'id', args[2], 'format', args[3], 'epoch', 1)
     set_fields(key, 's:', args, 4)
+    journal(p, {'cluster', redis.call('HGETALL', key)})
   end
   return {'ok', redis.call('HGETALL', key)}
 end)
@@ -46,9 +47,22 @@ changing('update_settings', function(p, args)
   if not has_cluster(p) then
     return {'nocluster'}, false
   end
-  set_fields(p .. 'cluster', 's:', args, 2)
+  if set_fields(p .. 'cluster', 's:', args, 2) then
+    journal(p, {'cluster', redis.call('HGETALL', p .. 'cluster')})
+  end
   return {'ok', redis.call('HGETALL', p .. 'cluster')}
 end)
+
+local function journal_shard(p, number, own)
+  local key = p .. 'shards'
+  local record = {'next', redis.call('HGET', key, 'next'),
+    'u:' .. redis.call('HGET', key, number .. ':uuid'), number}
+  for i = 1, #own do
+    record[#record + 1] = own[i]
+  end
+  journal(p, {'shard', record})
+  journal(p, {'cluster', redis.call('HGETALL', p .. 'cluster')}) -- the epoch
+end
 
 -- register_shard: ARGV operation, uuid, then (info key, JSON) pairs, merged into what is known.
 -- Returns {"ok", number, {shards hash, this shard's fields only}} | {"nocluster"} | {"full"}
@@ -75,6 +89,7 @@ changing('register_shard', function(p, args)
       own[#own + 1] = all[i + 1]
     end
   end
+  journal_shard(p, number, own)
   return {'ok', tonumber(number), own}
 end)
 
@@ -92,6 +107,12 @@ changing('update_shard', function(p, args)
   -- Without a difference the epoch stays: a new one makes every client fetch the map again.
   if set_fields(key, number .. ':i:', args, 4) then
     next_epoch(p)
+    local own = {}
+    for i = 4, #args, 2 do
+      own[#own + 1] = number .. ':i:' .. args[i]
+      own[#own + 1] = args[i + 1]
+    end
+    journal_shard(p, number, own)
   end
   return {'ok'}
 end)

@@ -1,16 +1,12 @@
 -- Collections and arrays.
 --
 -- collections: hash name -> collection id
--- c:<cid>: hash name, record, seq (number of the array created last), indexes (see 35_find.lua)
+-- c:<cid>: hash name, record, seq (number of the array created last), indexes (see 35_find.lua),
+--   keep, keep_ms, feed (see set_retention), changes (number of the last change, see 47_feed.lua)
 -- c:<cid>:arrays: zset array id -> seq;  c:<cid>:pk: hash primary key -> array id
--- a:<aid>: hash cid, generation, meta, pk (only with a primary key)
+-- a:<aid>: hash cid, generation, time (of the last commit, in ms), meta, pk (only with a primary key)
 
--- Names a whole array as garbage. Versions up to the newest token so far are meant: the same id may
--- be used again for a new array, whose versions are newer.
-local function array_garbage(p, array, due)
-  local token = redis.call('GET', p .. 'tokens') or '0'
-  redis.call('ZADD', p .. 'garbage', due, 'A:' .. array .. ':' .. token)
-end
+local FEED_LENGTH = 10000 -- changes that a collection's feed keeps, unless it says otherwise
 
 -- How many values args holds for the indexes of a collection, whose count stands at first.
 -- Returns nil when the collection has no indexes, or when they end here: a client that is too old
@@ -34,12 +30,12 @@ local function drop_indexes(collection)
 end
 
 -- Puts the values args[first + 1...] of array number seq into the indexes, in the place of others
--- that it may have there. Without a size the indexes end: they would lack this array.
+-- that it may have there, and returns them. Without a size the indexes end: they would lack this array.
 local function set_index(collection, seq, size, args, first)
   if not size then
     drop_indexes(collection)
     redis.call('HDEL', collection, 'indexes')
-    return
+    return {}
   end
   local number, key, values = struct.pack('>I8', seq), collection .. ':x', {}
   local row = redis.call('HGET', key, number)
@@ -58,6 +54,7 @@ local function set_index(collection, seq, size, args, first)
   if size > 0 then
     redis.call('HSET', key, number, cmsgpack.pack(values))
   end
+  return values
 end
 
 local function drop_index(collection, seq)
@@ -85,10 +82,33 @@ local function drop_array(p, array)
       redis.call('HDEL', collection .. ':pk', found[2])
     end
   end
-  redis.call('UNLINK', key, key .. ':m', key .. ':l')
+  redis.call('UNLINK', key, key .. ':m', key .. ':l', key .. ':h', key .. ':w')
+  redis.call('ZREM', p .. 'histories', array)
 end
 
--- create_collection: ARGV operation, name, id, record.
+-- Deletes an array; its files may go when due has come and no pin needs them any more.
+local function delete_array(p, array, due)
+  drop_array(p, array)
+  journal(p, {'unarray', array, array_garbage(p, array, due)})
+end
+
+local function journal_array(p, collection, id, seq, size, values)
+  local found = redis.call('HMGET', p .. 'a:' .. id, 'pk', 'meta')
+  if not size then
+    journal(p, {'unindex', collection})
+  end
+  journal(p, {'array', collection, id, seq, found[1] or '', found[1] and 1 or 0, found[2], values})
+end
+
+local function append_retention(fields, args, first)
+  for i, field in ipairs({'keep', 'keep_ms', 'feed'}) do
+    fields[#fields + 1] = field
+    fields[#fields + 1] = digits(tonumber(args[first + i - 1]))
+  end
+end
+
+-- create_collection: ARGV operation, name, id, record, then nothing or as for set_retention:
+-- generations, age in ms or 0, changes.
 -- Returns {"ok"} | {"exists"} | {"nocluster"}
 changing('create_collection', function(p, args)
   if not has_cluster(p) then
@@ -101,8 +121,40 @@ changing('create_collection', function(p, args)
     return {'exists'}, false
   end
   redis.call('HSET', p .. 'collections', args[2], args[3])
-  redis.call('HSET', key, 'name', args[2], 'record', args[4], 'seq', 0, 'indexes', '')
+  local fields = {'name', args[2], 'record', args[4], 'seq', '0', 'indexes', ''}
+  if args[5] then
+    append_retention(fields, args, 5)
+  end
+  redis.call('HSET', key, unpack(fields))
+  redis.call('ZREM', p .. 'garbage', 'C:' .. args[3]) -- an older one's, of which nothing is left
+  journal(p, {'collection', args[3], fields})
   return {'ok'}
+end)
+
+-- set_retention: ARGV operation, collection id, generations, age in ms or 0 for any, changes.
+-- A generation of an array can be read while it is one of the last `generations` and was replaced
+-- less than `age` ago; the feed keeps about the last `changes` changes. Of arrays that nobody
+-- writes to, what is too much goes after schedule_trims.
+-- Returns {"ok"} | {"gone"}
+changing('set_retention', function(p, args)
+  local key, fields = p .. 'c:' .. args[2], {}
+  if redis.call('EXISTS', key) == 0 then
+    return {'gone'}, false
+  end
+  append_retention(fields, args, 3)
+  redis.call('HSET', key, unpack(fields))
+  journal(p, {'collection', args[2], fields})
+  return {'ok'}
+end)
+
+-- retention: ARGV collection id. Returns {"ok", generations, age in ms or 0, changes} | {"gone"}
+reading('retention', function(p, args)
+  local key = p .. 'c:' .. args[1]
+  if redis.call('EXISTS', key) == 0 then
+    return {'gone'}
+  end
+  local found = redis.call('HMGET', key, 'keep', 'keep_ms', 'feed')
+  return {'ok', tonumber(found[1] or 1), tonumber(found[2] or 0), tonumber(found[3] or FEED_LENGTH)}
 end)
 
 -- collections: ARGV name, or nothing for all.
@@ -134,8 +186,9 @@ changing('delete_collection', function(p, args)
   end
   drop_indexes(key)
   redis.call('HDEL', p .. 'collections', name)
-  redis.call('UNLINK', key, key .. ':pk')
+  redis.call('UNLINK', key, key .. ':pk', key .. ':feed')
   redis.call('ZADD', p .. 'garbage', due_ms(p, now_ms()), 'C:' .. args[2])
+  journal(p, {'uncollection', args[2]})
   return {'ok', 1}
 end, {'allow-oom'})
 
@@ -151,8 +204,7 @@ changing('clear_collection', function(p, args)
   local due = due_ms(p, now_ms())
   local ids = redis.call('ZRANGEBYSCORE', key .. ':arrays', '-inf', last, 'LIMIT', 0, args[4])
   for _, id in ipairs(ids) do
-    drop_array(p, id)
-    array_garbage(p, id, due)
+    delete_array(p, id, due)
   end
   return {'ok', tonumber(last), redis.call('ZCOUNT', key .. ':arrays', '-inf', last)}
 end, {'allow-oom'})
@@ -167,8 +219,7 @@ changing('purge_collection', function(p, args)
   end
   local now = now_ms()
   for _, id in ipairs(redis.call('ZRANGE', key .. ':arrays', 0, tonumber(args[3]) - 1)) do
-    drop_array(p, id)
-    array_garbage(p, id, now)
+    delete_array(p, id, now)
   end
   return {'ok', redis.call('ZCARD', key .. ':arrays')}
 end, {'allow-oom'})
@@ -196,17 +247,17 @@ changing('create_array', function(p, args)
   end
   if redis.call('EXISTS', p .. 'a:' .. id) == 1 then
     -- It was in a collection that is deleted but not purged yet.
-    drop_array(p, id)
-    array_garbage(p, id, due_ms(p, now_ms()))
+    delete_array(p, id, due_ms(p, now_ms()))
   end
   local seq = redis.call('HINCRBY', key, 'seq', 1)
   redis.call('HSET', p .. 'a:' .. id, 'cid', collection, 'generation', 0, 'meta', meta)
   redis.call('ZADD', key .. ':arrays', seq, id)
-  set_index(key, seq, size, args, 7)
+  local values = set_index(key, seq, size, args, 7)
   if keyed then
     redis.call('HSET', p .. 'a:' .. id, 'pk', primary)
     redis.call('HSET', key .. ':pk', primary, id)
   end
+  journal_array(p, collection, id, seq, size, values)
   return {'ok'}
 end)
 
@@ -282,14 +333,15 @@ changing('update_meta', function(p, args)
   if redis.call('HGET', key, 'meta') ~= args[3] then
     return {'ok', 0}, false
   end
-  local collection = p .. 'c:' .. redis.call('HGET', key, 'cid')
+  local id = redis.call('HGET', key, 'cid')
+  local collection = p .. 'c:' .. id
   local size, right_size = index_size(collection, args, 5)
   if size == false then
     return {'indexes', right_size}, false
   end
   redis.call('HSET', key, 'meta', args[4])
-  local seq = redis.call('ZSCORE', collection .. ':arrays', args[2])
-  set_index(collection, tonumber(seq), size, args, 5)
+  local seq = tonumber(redis.call('ZSCORE', collection .. ':arrays', args[2]))
+  journal_array(p, id, args[2], seq, size, set_index(collection, seq, size, args, 5))
   return {'ok', 1}
 end)
 
@@ -299,7 +351,6 @@ changing('delete_array', function(p, args)
   if not alive(p, args[2], args[3]) then
     return {'ok', 0}, false
   end
-  drop_array(p, args[2])
-  array_garbage(p, args[2], due_ms(p, now_ms()))
+  delete_array(p, args[2], due_ms(p, now_ms()))
   return {'ok', 1}
 end, {'allow-oom'})
