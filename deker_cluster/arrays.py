@@ -11,6 +11,7 @@ from deker_cluster.attribute_index import index_keys
 from deker_cluster.attribute_json import decode_values, encode_values
 from deker_cluster.attributes import merge_custom
 from deker_cluster.core.tile_grid import TileGrid
+from deker_cluster.dataplane.settling import deleting
 from deker_cluster.dataplane.tiled_array import TiledArray
 from deker_cluster.dimensions import AnyDimension, build
 from deker_cluster.errors import (
@@ -18,6 +19,7 @@ from deker_cluster.errors import (
     DekerMetaDataError,
     DekerValidationError,
 )
+from deker_cluster.history import Generations
 from deker_cluster.indexing import resolve_index, resolve_names
 from deker_cluster.registry.models import ArrayRecord
 from deker_cluster.schemas import ArraySchema, VArraySchema
@@ -63,11 +65,11 @@ def decode_meta(meta: str) -> tuple[OrderedDict[str, Any], OrderedDict[str, Any]
     try:
         stored = json.loads(meta)
         return decode_values(stored["primary"]), decode_values(stored["custom"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DekerMetaDataError(f"stored attributes cannot be read: {meta[:200]!r}") from error
 
 
-class BaseArray:
+class BaseArray(Generations):
     """What plain and virtual arrays share. Handles can be pickled; they hold no data."""
 
     _subset_class: type[Subset] = Subset
@@ -221,7 +223,11 @@ class BaseArray:
 
     def delete(self) -> None:
         """Delete the array; its files go later. Repeating it does nothing."""
-        self.session.registry.delete_array(self.id, self._collection.id)
+        with deleting(self.session):
+            self.session.registry.delete_array(self.id, self._collection.id)
+
+    def _itself(self) -> BaseArray:
+        return self
 
     def _current(self) -> ArrayRecord:
         record = self.session.registry.array(self.id)

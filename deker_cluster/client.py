@@ -10,16 +10,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deker_cluster.client_options import checked_executor, session_options
-from deker_cluster.collection import (
+from deker_cluster.collection import Collection
+from deker_cluster.collection_metadata import (
     METADATA_VERSION,
     STORAGE_ADAPTER,
-    Collection,
     checked_tile_shape,
     collection_record,
     schema_and_options,
 )
-from deker_cluster.connection import Connection
 from deker_cluster.core.ids import new_id
+from deker_cluster.dataplane.settling import settle
 from deker_cluster.dtypes import shown
 from deker_cluster.errors import (
     DekerCollectionNotExistsError,
@@ -28,12 +28,14 @@ from deker_cluster.errors import (
     DekerValidationError,
 )
 from deker_cluster.integrity import IntegrityReport, check_integrity
-from deker_cluster.locks import clear_locks
+from deker_cluster.locks import Lock, clear_locks, list_locks
 from deker_cluster.log import set_logging_level
 from deker_cluster.memory import require_memory
 from deker_cluster.names import validate_collection_name
 from deker_cluster.registry.models import CollectionRecord
+from deker_cluster.retention import Retention, checked_retention
 from deker_cluster.storage_size import storage_size
+from deker_cluster.transaction import Transacting
 from deker_cluster.types import StorageSize
 from deker_cluster.uri import parse_uri
 from deker_cluster.warnings import DekerWarning
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 
-class Client(Connection):
+class Client(Transacting):
     """A connection to a storage, opened on construction.
 
     Parameters
@@ -65,7 +67,7 @@ class Client(Connection):
     write_lock_timeout
         How long a write waits for other writers of the same tiles, s.
     write_lock_check_interval
-        Checked for Deker's sake, without effect: who waits for tiles looks far more often, s.
+        Checked for Deker's sake, without effect: who waits for tiles is woken, s.
     loglevel
         Name of the level from which on this package logs in this process.
     memory_limit
@@ -144,6 +146,8 @@ class Client(Connection):
         schema: ArraySchema | VArraySchema,
         collection_options: HDF5Options | None = None,
         storage_adapter_type: str | None = None,
+        *,
+        retention: Retention | None = None,
     ) -> Collection:
         """Make a collection.
 
@@ -153,6 +157,8 @@ class Client(Connection):
             Chunks and compression of the tiles.
         storage_adapter_type
             ``"HDF5StorageAdapter"``, which is what None stands for: there is no other.
+        retention
+            How long old generations of the arrays stay readable; None: ``Retention()``.
 
         Raises
         ------
@@ -168,9 +174,10 @@ class Client(Connection):
         name = validate_collection_name(name)
         if storage_adapter_type not in (None, STORAGE_ADAPTER):
             raise DekerStorageError(
-                f"there is no storage adapter {storage_adapter_type!r}: tiles are HDF5 files, "
+                f"there is no storage adapter {shown(storage_adapter_type)}: tiles are HDF5 files, "
                 f"{STORAGE_ADAPTER!r}"
             )
+        kept = checked_retention(Retention() if retention is None else retention).kept
         tile_shape = checked_tile_shape(name, schema, collection_options)
         if self._checks_memory:
             require_memory(
@@ -181,7 +188,8 @@ class Client(Connection):
         record = CollectionRecord(
             id=new_id(), name=name, record=collection_record(name, schema, collection_options)
         )
-        self.session.registry.create_collection(name, record.id, record.record)
+        self.session.registry.create_collection(name, record.id, record.record, kept)
+        settle(self.session)
         return Collection(self, record)
 
     def get_collection(self, name: str) -> Collection | None:
@@ -269,11 +277,22 @@ class Client(Connection):
             collection=collection,
         )
 
+    def locks(self, collection_name: str | None = None) -> list[Lock]:
+        """Return who writes what at the moment, in a collection or anywhere; oldest first.
+
+        Raises
+        ------
+        DekerCollectionNotExistsError
+            There is no such collection.
+        """
+        return list_locks(self.session, self._id_of(collection_name))
+
     def clear_locks(self, collection_name: str | None = None) -> int:
         """End all writes that are under way, in a collection or anywhere; return how many.
 
-        What such a writer wrote never becomes visible, it gets a ``CommitConflictError``. Locks of
-        writers that died end by themselves after some 20 s, so this is rarely needed.
+        Such a writer gets a ``CommitConflictError`` when it commits, and what it wrote never
+        becomes visible. Locks of writers that died end by themselves after some 20 s, so this is
+        rarely needed.
 
         Raises
         ------

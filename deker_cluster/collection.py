@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from deker_cluster.arrays import Array, BaseArray, VArray, encode_meta
 from deker_cluster.attribute_index import index_keys
 from deker_cluster.attributes import primary_key, validate_attributes
+from deker_cluster.changes import ChangeFeed
+from deker_cluster.collection_metadata import schema_and_options
 from deker_cluster.core.ids import new_id, validate_id
+from deker_cluster.dataplane.settling import deleting
 from deker_cluster.dtypes import shown
 from deker_cluster.errors import (
     DekerArrayAlreadyExistsError,
@@ -24,107 +27,21 @@ from deker_cluster.filters import FilteredManager
 from deker_cluster.managers import ArrayManager
 from deker_cluster.options import HDF5Options
 from deker_cluster.registry.models import ArrayRecord, CollectionRecord
-from deker_cluster.schemas import ArraySchema, VArraySchema, schema_from_dict
+from deker_cluster.retention import Retention, checked_retention
+from deker_cluster.schemas import ArraySchema, VArraySchema
 from deker_cluster.tiles import TileManager, tile_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from deker_cluster.client import Client
     from deker_cluster.dataplane.session import Session
 
-__all__ = [
-    "METADATA_VERSION",
-    "STORAGE_ADAPTER",
-    "Collection",
-    "check_version",
-    "checked_tile_shape",
-    "collection_record",
-]
-
-METADATA_VERSION = "0.2"
-"""Version of the form of :attr:`Collection.as_dict`: Deker's, whose dicts are read too."""
-
-STORAGE_ADAPTER = "HDF5StorageAdapter"
-"""Deker's name for tiles in HDF5 files."""
+__all__ = ["Collection"]
 
 _PAGE = 1000
-
-
-def checked_tile_shape(name: str, schema: object, options: object) -> tuple[int, ...]:
-    """Make sure that tiles of a new collection could be written, and return their shape.
-
-    Raises
-    ------
-    DekerValidationError
-        Schema or options are none, or the options do not fit the tiles.
-    """
-    if not isinstance(schema, ArraySchema | VArraySchema):
-        raise DekerValidationError(
-            f"the schema of collection {name!r} must be an ArraySchema or a VArraySchema, "
-            f"not {type(schema).__name__}"
-        )
-    if options is not None and not isinstance(options, HDF5Options):
-        raise DekerValidationError(
-            f"the options of collection {name!r} must be HDF5Options, not {type(options).__name__}"
-        )
-    tile_shape = schema.arrays_shape if isinstance(schema, VArraySchema) else schema.shape
-    (options or HDF5Options()).validate_for(tile_shape, schema.dtype)
-    return tile_shape
-
-
-def collection_record(
-    name: str, schema: ArraySchema | VArraySchema, options: HDF5Options | None
-) -> dict[str, Any]:
-    """Return what the registry stores of a new collection."""
-    return {
-        "name": name,
-        "type": "varray" if isinstance(schema, VArraySchema) else "array",
-        "schema": schema.as_dict,
-        "options": None if options is None else options.as_dict,
-        "storage_adapter": STORAGE_ADAPTER,
-        "metadata_version": METADATA_VERSION,
-        "replication": 1,
-    }
-
-
-def schema_and_options(
-    record: Mapping[str, Any],
-) -> tuple[ArraySchema | VArraySchema, HDF5Options | None]:
-    """Return what a collection's metadata say of its arrays and tiles.
-
-    Raises
-    ------
-    DekerMetaDataError
-        Something is missing or cannot be read, or the metadata are of a newer version.
-    """
-    try:
-        check_version(record["metadata_version"])
-        schema = schema_from_dict(record["schema"], record["type"])
-    except KeyError as error:
-        raise DekerMetaDataError(f"the metadata lack {error}") from error
-    options = record.get("options")
-    return schema, None if options is None else HDF5Options.from_json(options)
-
-
-def check_version(version: object) -> None:
-    """Make sure that metadata of this version can be read.
-
-    Raises
-    ------
-    DekerMetaDataError
-        They are newer than this program, or this is no version.
-    """
-    parts = str(version).split(".")
-    if not all(part.isdecimal() and len(part) < 10 for part in parts):
-        raise DekerMetaDataError(f"metadata of version {shown(version)}: no such version")
-    # As text, 0.10 would be older than 0.2.
-    if [int(part) for part in parts] > [int(part) for part in METADATA_VERSION.split(".")]:
-        raise DekerMetaDataError(
-            f"metadata of version {version} are newer than {METADATA_VERSION}, which this "
-            "program reads: update it"
-        )
 
 
 class Collection:
@@ -208,6 +125,34 @@ class Collection:
         """How many shards hold each tile."""
         return int(self._record.record.get("replication", 1))
 
+    @property
+    def retention(self) -> Retention:
+        """How long old generations of the arrays stay readable, as it is stored now.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The collection has been deleted.
+        """
+        with self.naming():
+            return Retention.of(self.session.registry.retention(self.id))
+
+    def set_retention(self, retention: Retention) -> None:
+        """Change how long old generations of the arrays stay readable.
+
+        What is too much by then goes soon, bit by bit; what is gone does not come back.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The collection has been deleted.
+        DekerValidationError
+            It is no :class:`.Retention`; nothing was changed.
+        """
+        kept = checked_retention(retention).kept
+        with self.naming():
+            self.session.registry.set_retention(self.id, kept)
+
     @cached_property
     def schema_digest(self) -> str:
         """Tells schemas apart; every tile file repeats it."""
@@ -276,14 +221,64 @@ class Collection:
         """
         return FilteredManager(self, filters)
 
+    def changes(
+        self,
+        since: str | datetime | None = None,
+        *,
+        region: object = None,
+        arrays: BaseArray | str | Iterable[BaseArray | str] | None = None,
+        timeout: float | None = None,
+    ) -> ChangeFeed:
+        """Iterate over the commits to the arrays, in their order, and wait for the next ones.
+
+        Each :class:`.Change` that is kept comes once: none is missed and none comes twice, also
+        when ``change.cursor`` is given as `since` later, in another process. A transaction over
+        several arrays gives a change for each of them.
+
+        Parameters
+        ----------
+        since
+            None: what is committed from this call on. A cursor: all behind that change. A datetime
+            (naive: UTC): all that was committed then or later. ``"start"``: all that is kept.
+        region
+            An index as between the brackets of ``array[...]``, or a dict by names of dimensions:
+            only changes that may have touched one of these cells come. Of a dimension whose times
+            begin at an attribute, each array's own cells are meant, if it has any there.
+        arrays
+            Handle or id of an array, or several: only their changes come.
+        timeout
+            How long to wait for the next change before the iteration ends, s. None: for ever. 0:
+            what has been committed so far.
+
+        Raises
+        ------
+        DekerFeedError
+            Changes behind the cursor are no longer kept: some can never be told.
+        DekerIndexError
+            There can be no such region.
+        DekerInstanceNotExistsError
+            The collection has been deleted.
+        DekerValidationError
+            No cursor of this collection, or another argument that makes no sense.
+
+        Notes
+        -----
+        All of these are raised here; the first and third also while waiting, like
+        ``DekerClientError`` when another thread closes the client. While the registry is away the
+        iteration goes on trying, then raises ``RegistryUnavailableError``: asked for its next
+        change it goes on where it was.
+        """
+        return ChangeFeed(self, since, region, arrays, timeout)
+
     def clear(self) -> None:
         """Delete all arrays; the collection stays."""
-        with self.naming():
+        with self.naming(), deleting(self.session):
             self.session.registry.clear_collection(self.id)
 
     def delete(self) -> None:
         """Delete the collection with all its arrays. Repeating it does nothing."""
-        self.session.registry.delete_collection(self.id)
+        with deleting(self.session):
+            self.session.registry.delete_collection(self.id)
 
     @contextlib.contextmanager
     def naming(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from deker_cluster.errors import DekerIndexError, DekerValidationError
 from deker_cluster.index_lists import listed
 from deker_cluster.lookup import Nearest, told
 
-__all__ = ["describe", "resolve_index", "resolve_names"]
+__all__ = ["describe", "expand_index", "resolve_index", "resolve_names"]
 
 _COORDINATES = (float, np.floating, str, datetime, np.datetime64)
 
@@ -63,7 +63,7 @@ def resolve_index(index: object, dimensions: tuple[AnyDimension, ...]) -> Select
     DekerIndexError
         Anything else; outside the dimension; between two cells; nothing selected.
     """
-    items = _expand(index if isinstance(index, tuple) else (index,), len(dimensions))
+    items = expand_index(index, len(dimensions))
     return _selected(items, dimensions, [None] * len(dimensions))
 
 
@@ -125,7 +125,15 @@ def _cells(axis: Axis) -> range | list[int]:
     return range(axis.start, axis.start + axis.count * axis.step, axis.step)
 
 
-def _expand(items: tuple[object, ...], rank: int) -> list[object]:
+def expand_index(index: object, rank: int) -> list[object]:
+    """Return one item for each dimension: what stands between the brackets, or a whole slice.
+
+    Raises
+    ------
+    DekerIndexError
+        There are more items than dimensions, or several ``...``.
+    """
+    items = index if isinstance(index, tuple) else (index,)
     # Compared by identity: == of an array among the items would not be a bool.
     dots = [i for i, item in enumerate(items) if item is Ellipsis]
     if len(dots) > 1:

@@ -17,7 +17,7 @@ from deker_cluster.errors import DekerValidationError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["MICROSECOND", "microseconds", "period", "to_datetimes", "to_instant"]
+__all__ = ["MICROSECOND", "from_clock", "microseconds", "period", "to_datetimes", "to_instant"]
 
 MICROSECOND = timedelta(microseconds=1)
 """The unit of all arithmetic with instants: floats would let half a second off a grid pass."""
@@ -25,6 +25,11 @@ MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _END = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // MICROSECOND + 1
 _PERIOD = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
+
+
+def from_clock(time_s: float) -> datetime:
+    """Return the instant of a registry's time: seconds from 1970, exact to the millisecond."""
+    return _EPOCH + timedelta(milliseconds=round(time_s * 1000))
 
 
 def microseconds(instant: datetime) -> int:

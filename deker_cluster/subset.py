@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from deker_cluster.arrays import BaseArray
     from deker_cluster.core.selection import Selection
+    from deker_cluster.dataplane.reading import EntrySource
 
 __all__ = ["Subset", "VSubset"]
 
@@ -84,8 +85,12 @@ class Subset:
             session.options.memory_limit_bytes,
             lambda: f"reading the cells {self.shape} ({self.dtype}) of array {array.id}",
         )
-        cells = read(session, array.tiled, array.located(self._selection))
+        cells = read(session, array.tiled, array.located(self._selection), self._source())
         return cells if self.shape else cells[()]
+
+    def _source(self) -> EntrySource | None:
+        """Where to look for tiles; None: where the array has them now."""
+        return None
 
     def read_xarray(self) -> xarray.DataArray:
         """Return the cells with their coordinates; see :func:`.xarray_export.to_xarray`.
@@ -123,8 +128,11 @@ class Subset:
             Values or shape do not fit.
         DekerLockError
             Someone else wrote here for the whole ``write_lock_timeout``.
+        CommitConflictError
+            The lease was lost on the way, or in a transaction the cells are not what it has read.
         CommitStateUnknownError
-            The registry went away at the last step: the write may or may not have happened.
+            The registry went away at the last step: the write may or may not have happened, and
+            ``client.commit_outcome`` tells.
         StorageFullError, ShardUnavailableError, RegistryUnavailableError
             Nothing was changed.
         """

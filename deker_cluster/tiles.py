@@ -36,6 +36,9 @@ from deker_cluster.schemas import ArraySchema, VArraySchema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
+
+    import numpy as np
 
     from deker_cluster.collection import Collection
     from deker_cluster.core.selection import Axis
@@ -153,6 +156,19 @@ class Tile(Array):
         """
         raise DekerValidationError(
             f"tiles have no custom attributes: set {shown(attributes)} on array {self._varray.id}"
+        )
+
+    def restore(self, when: int | datetime | np.datetime64) -> NoReturn:
+        """Refuse: generations are those of the virtual array.
+
+        Raises
+        ------
+        DekerValidationError
+            Always.
+        """
+        raise DekerValidationError(
+            f"a tile has no generations of its own: restore array {self._varray.id}, or write "
+            f"what tile.at({shown(when)}) reads"
         )
 
     def delete(self) -> None:

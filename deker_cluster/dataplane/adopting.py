@@ -9,7 +9,7 @@ from deker_cluster.dataplane.staging import (
     Change,
     Place,
     batched,
-    commit_tiles,
+    commit_alone,
     stage,
 )
 from deker_cluster.errors import CommitConflictError
@@ -64,5 +64,6 @@ def write_images(
         groups = session.run_all(put_batch, batches) if parallel else map(put_batch, batches)
         return [change for group in groups for change in group]
 
-    commit_tiles(session, array, sorted(images), put)
+    # Apart from a transaction that its caller may be in: its files tell how many they are.
+    commit_alone(session, array, sorted(images), put)
     return sum(sizes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,11 @@ from deker_cluster.dataplane.stored_tile import (
     VersionGoneError,
     check_digest,
     fetched_ranges,
+    missing_file,
     shard_errors,
     tile_errors,
 )
-from deker_cluster.errors import DekerIntegrityError
+from deker_cluster.errors import CommitConflictError
 from deker_cluster.memory import memory_errors
 from deker_cluster.tilefile.index import TileIndex
 from deker_cluster.tilefile.layout import tile_path
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from deker_cluster.registry.models import Entries
     from deker_cluster.transport.shard_table import Shard
 
-__all__ = ["read", "read_into"]
+__all__ = ["EntrySource", "read", "read_into"]
 
 _SMALL_READ_BYTES = 1 << 20
 """A local read up to this size stays on the caller's thread: a hop costs more than it gains."""
@@ -40,8 +41,20 @@ _SMALL_READ_BYTES = 1 << 20
 _FETCH_BYTES = 32 << 20
 """Stored bytes that one call to a shard asks for, at most: bounds what is in flight."""
 
-_ATTEMPTS = 5
-"""How often entries are fetched again because a version was swept between looking and reading."""
+_ATTEMPTS = 3
+"""How often the present entries are read before a generation is pinned."""
+
+
+class EntrySource(Protocol):
+    """Says which file holds each tile of one array."""
+
+    def entries(self, ordinals: npt.NDArray[np.int64]) -> Entries:
+        """Return the entries of tiles, all of one generation; `ordinals` ascend."""
+        ...
+
+    def look_again(self, gone: VersionGoneError) -> None:
+        """Return if :meth:`entries` may name another file now; else raise why one is missing."""
+        ...
 
 
 class _Job(NamedTuple):
@@ -50,13 +63,46 @@ class _Job(NamedTuple):
     shard: Shard
 
 
-def read(session: Session, array: TiledArray, selection: Selection) -> npt.NDArray[Any]:
+class _PresentEntries:
+    """The registry's manifest as it is when it is asked."""
+
+    def __init__(self, session: Session, array: TiledArray) -> None:
+        self._session = session
+        self._array = array
+        self._missing: set[TileKey] = set()
+
+    def entries(self, ordinals: npt.NDArray[np.int64]) -> Entries:
+        """See :meth:`EntrySource.entries`."""
+        array = self._array
+        return self._session.registry.entries(array.id, ordinals.tolist(), array.collection_id)
+
+    def look_again(self, gone: VersionGoneError) -> None:
+        """See :meth:`EntrySource.look_again`: a file that is named twice was not swept."""
+        if gone.key in self._missing:
+            raise missing_file(gone) from gone
+        self._missing.add(gone.key)
+        self._session.shards.refresh()
+
+
+def read(
+    session: Session,
+    array: TiledArray,
+    selection: Selection,
+    source: EntrySource | None = None,
+) -> npt.NDArray[Any]:
     """Return the selected cells: a new, writable, C-contiguous array of the selection's shape.
 
     All cells are of one generation of the array. Cells that were never written are the fill value.
 
+    Parameters
+    ----------
+    source
+        Where to look for tiles; None: in the registry, for the present generation.
+
     Raises
     ------
+    CommitConflictError
+        In a transaction: others replace what it reads, it would be refused.
     DekerInstanceNotExistsError
         The array has been deleted.
     DekerIntegrityError
@@ -74,28 +120,42 @@ def read(session: Session, array: TiledArray, selection: Selection) -> npt.NDArr
     with memory_errors(what):
         out: npt.NDArray[Any] = np.empty(tiles.full_shape, array.dtype)
     view = tiles.ascending_view(out)
-    missing: set[TileKey] = set()
+    if not _read_somehow(session, array, tiles, view, source or _present(session, array)):
+        if session.transaction is not None:
+            raise CommitConflictError(
+                f"tiles of array {array.id} that the transaction reads are being replaced"
+            )
+        # The sweeper outran this read again and again: of a pinned generation it takes nothing.
+        with session.pins.held(array.id, array.collection_id) as pinned:
+            _read_somehow(session, array, tiles, view, pinned)
+    with memory_errors(what):
+        return tiles.restored(out).reshape(selection.shape)
+
+
+def _present(session: Session, array: TiledArray) -> EntrySource:
+    present = _PresentEntries(session, array)
+    transaction = session.transaction
+    return present if transaction is None else transaction.seen_by(array.id, present)
+
+
+def _read_somehow(
+    session: Session,
+    array: TiledArray,
+    tiles: Plan,
+    view: npt.NDArray[Any],
+    source: EntrySource,
+) -> bool:
+    """Fill `view`; False if at each attempt a version was swept between looking and reading."""
     for _ in range(_ATTEMPTS):
-        entries = session.registry.entries(array.id, tiles.ordinals.tolist(), array.collection_id)
+        entries = source.entries(tiles.ordinals)
         session.shards.at_epoch(entries.epoch)
         try:
             read_into(session, array, tiles, entries, view)
         except VersionGoneError as gone:
-            if gone.key in missing:
-                # The manifest still names it: not swept, but lost.
-                raise DekerIntegrityError(
-                    "the tile's file is missing", gone.key.array_id, gone.key.ordinal, gone.shard
-                ) from gone
-            missing.add(gone.key)
-            session.shards.refresh()
+            source.look_again(gone)
         else:
-            with memory_errors(what):
-                return tiles.restored(out).reshape(selection.shape)
-    raise DekerIntegrityError(
-        f"tiles were replaced and swept {_ATTEMPTS} times during one read; is the garbage grace "
-        "time of the cluster too short?",
-        array.id,
-    )
+            return True
+    return False
 
 
 def read_into(

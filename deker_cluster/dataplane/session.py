@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from deker_cluster.dataplane.journaling import Journal
 from deker_cluster.dataplane.leases import LeaseKeeper
+from deker_cluster.dataplane.pins import PinKeeper
 from deker_cluster.errors import DekerClientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from deker_cluster.dataplane.transacting import OpenTransaction
     from deker_cluster.registry.client import Registry
     from deker_cluster.registry.models import ClusterRecord
     from deker_cluster.tilefile.reader import TileCache
@@ -73,11 +76,24 @@ class Session:
         self.shards = shards
         self.tiles = tiles
         self.leases = LeaseKeeper(registry)
+        self.pins = PinKeeper(registry)
+        self.journal = Journal(registry, shards, cluster.id, fsync=options.durability == "fsync")
         self._on_close = on_close
         self._foreign_executor = executor
         self._own_executor: tuple[int, ThreadPoolExecutor] | None = None
         self._lock = threading.Lock()
+        self._of_thread = threading.local()
         self._closed = False
+
+    @property
+    def transaction(self) -> OpenTransaction | None:
+        """What the calling thread's reads and writes are part of, if it is in a transaction."""
+        found: OpenTransaction | None = getattr(self._of_thread, "transaction", None)
+        return found if found is not None and found.is_open_here else None
+
+    @transaction.setter
+    def transaction(self, begun: OpenTransaction | None) -> None:
+        self._of_thread.transaction = begun
 
     @property
     def executor(self) -> Executor:
@@ -142,3 +158,4 @@ class Session:
             stack.callback(self.tiles.close)
             stack.callback(self.registry.close)
             stack.callback(self._on_close)
+            stack.callback(self.pins.close)

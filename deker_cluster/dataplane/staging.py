@@ -3,33 +3,54 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
+from deker_cluster.core.boxes import note_of, tiles_box
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.core.planning import split_by_bytes
+from deker_cluster.dataplane.settling import settle
 from deker_cluster.dataplane.stored_tile import shard_errors
 from deker_cluster.errors import (
     CommitStateUnknownError,
     DekerBaseApplicationError,
+    DekerIntegrityError,
     ShardUnavailableError,
 )
+from deker_cluster.failpoints import failpoint
 from deker_cluster.transport.messages import TileBlob, TileKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from deker_cluster.core.boxes import Box
     from deker_cluster.dataplane.session import Session
     from deker_cluster.dataplane.tiled_array import TiledArray
     from deker_cluster.registry.models import Lease
     from deker_cluster.tilefile.image import TileImage
 
-__all__ = ["BATCH_BYTES", "Change", "Place", "batched", "commit_tiles", "stage"]
+__all__ = [
+    "BATCH_BYTES",
+    "Change",
+    "Place",
+    "Put",
+    "Told",
+    "batched",
+    "commit_alone",
+    "commit_tiles",
+    "discard",
+    "places_of",
+    "stage",
+    "told",
+]
 
 BATCH_BYTES = 32 << 20
 """Cells, in bytes, that one thread encodes and sends at a time: with the number of threads this
 bounds the memory that a write needs beside its input."""
+
+_MAX_CLEARED = 8192
+"""Characters of a list of tiles in a tile file: its HDF5 attribute holds less than 64 KiB."""
 
 
 class Place(NamedTuple):
@@ -37,7 +58,7 @@ class Place(NamedTuple):
 
     ordinal: int
     base: bytes | None
-    """Its entry at present."""
+    """Its entry at present; inside a transaction, what that made of it so far."""
     shards: tuple[int, ...]
 
 
@@ -49,19 +70,58 @@ class Change(NamedTuple):
     new: bytes | None
 
 
+class Told(NamedTuple):
+    """What every tile file of a commit says about the commit as a whole."""
+
+    tiles: int
+    """Tile files that it has; 0: a rebuild finds it in the journal only."""
+    cleared: str
+    """Ordinals that it sets back to no tile, as ``first-last,...``."""
+
+
+Put: TypeAlias = "Callable[[Lease, list[Place]], list[Change]]"
+"""Puts new versions in place by :func:`stage`; returns what the commit has to change."""
+
+
+def told(files: int, cleared: Iterable[int]) -> Told:
+    """Return what the files of a commit say about it.
+
+    Parameters
+    ----------
+    files
+        How many tile files it has.
+    cleared
+        Ordinals of the stored tiles that it drops, ascending.
+    """
+    runs: list[list[int]] = []
+    for ordinal in cleared:
+        if runs and runs[-1][1] == ordinal - 1:
+            runs[-1][1] = ordinal
+        else:
+            runs.append([ordinal, ordinal])
+    text = ",".join(f"{first}-{last}" for first, last in runs)
+    return Told(files, text) if len(text) <= _MAX_CLEARED else Told(0, "")
+
+
 def commit_tiles(
     session: Session,
     array: TiledArray,
     ordinals: Sequence[int],
-    put: Callable[[Lease, list[Place]], list[Change]],
+    put: Put,
+    box: Box | None = None,
 ) -> int:
     """Replace tiles, all or none, and return the array's new generation.
+
+    Inside a transaction of the calling thread the tiles are only put in place, to be committed
+    with it; the generation is the present one then.
 
     Parameters
     ----------
     put
-        Puts new versions in place by :func:`stage`, and returns what the commit has to change.
-        What it raises is passed on; nothing was changed then.
+        What it raises is passed on; nothing was changed then. If it changes nothing, there is no
+        commit.
+    box
+        The cells that change, for those who wait for changes; None: all of the tiles.
 
     Raises
     ------
@@ -74,28 +134,75 @@ def commit_tiles(
     StorageFullError, ShardUnavailableError, DekerInstanceNotExistsError
         Nothing was changed.
     """
+    if session.transaction is not None:
+        return session.transaction.stage(array, ordinals, put, box)
+    return commit_alone(session, array, ordinals, put, box)
+
+
+def commit_alone(
+    session: Session,
+    array: TiledArray,
+    ordinals: Sequence[int],
+    put: Put,
+    box: Box | None = None,
+) -> int:
+    """Replace tiles as :func:`commit_tiles` does, but never as part of a transaction."""
+    # Killed before the commit's request arrives: readers see the old tiles; the next writer waits
+    # until the lease ends, and with it all files of this token become garbage, named or temporary.
+    # Killed after it arrived: readers and the next writer see all new tiles, and no lease.
     with session.leases.hold(
         [(array.id, ordinals)],
         session.options.write_lock_timeout_s,
         {array.id: array.collection_id},
     ) as lease:
-        session.shards.at_epoch(lease.epoch)
-        placed = session.shards.place(array.id, np.array(ordinals, np.int64), array.copies)
-        places = [
-            Place(ordinal, base, tuple(shards))
-            for ordinal, base, shards in zip(
-                ordinals, lease.entries[0], placed.tolist(), strict=True
-            )
-        ]
+        places = places_of(session, array, ordinals, lease.entries[0], lease.epoch)
+        keys = [(TileKey(array.id, place.ordinal, lease.token), place.shards) for place in places]
         try:
             changes = put(lease, places)
-            return session.registry.commit(lease.token, [(array.id, changes)])[array.id]
-        except (CommitStateUnknownError, ShardUnavailableError):
-            # Perhaps committed; or nobody there to ask: the garbage list takes care of the files.
+            failpoint("commit.ask")
+        except (ShardUnavailableError, DekerIntegrityError):
+            # Nobody there to ask; or files of these names are an older registry's, still needed.
+            # The garbage list takes care of what was staged.
             raise
         except BaseException:
-            _discard(session, array, lease.token, places)
+            discard(session, keys)
             raise
+        if not changes:
+            session.registry.abort(lease.token)
+            return lease.generations[array.id]
+        note = note_of([box or tiles_box(array.grid, [change.ordinal for change in changes])])
+        try:
+            generations = session.registry.commit(
+                lease.token, [(array.id, changes)], notes={array.id: note}
+            )
+        except CommitStateUnknownError:
+            raise
+        except DekerBaseApplicationError:
+            # Only when it is certain that the commit will never be: Ctrl-C tells nothing of that.
+            discard(session, keys)
+            raise
+        failpoint("commit.done")
+    files = sum(change.new is not None for change in changes)
+    dropped = [change.ordinal for change in changes if change.base and change.new is None]
+    if not told(files, sorted(dropped)).tiles:
+        settle(session)
+    return generations[array.id]
+
+
+def places_of(
+    session: Session,
+    array: TiledArray,
+    ordinals: Sequence[int],
+    bases: Sequence[bytes | None],
+    epoch: int,
+) -> list[Place]:
+    """Choose where the new versions of leased tiles go."""
+    session.shards.at_epoch(epoch)
+    placed = session.shards.place(array.id, np.array(ordinals, np.int64), array.copies)
+    return [
+        Place(ordinal, base, tuple(shards))
+        for ordinal, base, shards in zip(ordinals, bases, placed.tolist(), strict=True)
+    ]
 
 
 def batched(array: TiledArray, places: Iterable[Place], max_bytes: int) -> list[list[Place]]:
@@ -142,12 +249,19 @@ def stage(
     ]
 
 
-def _discard(session: Session, array: TiledArray, token: int, places: Iterable[Place]) -> None:
-    """Delete what was staged, as far as the shards answer; the garbage list has it as well."""
+def discard(session: Session, files: Iterable[tuple[TileKey, Sequence[int]]]) -> None:
+    """Delete what was staged, as far as the shards answer; the garbage list has it as well.
+
+    Parameters
+    ----------
+    files
+        Each with the numbers of the shards that may hold it.
+    """
+    failpoint("discard.begin")
     by_shard: dict[int, list[TileKey]] = {}
-    for place in places:
-        for number in place.shards:
-            by_shard.setdefault(number, []).append(TileKey(array.id, place.ordinal, token))
+    for key, numbers in files:
+        for number in numbers:
+            by_shard.setdefault(number, []).append(key)
     for number, keys in by_shard.items():
         with contextlib.suppress(DekerBaseApplicationError, OSError):
             session.shards.get(number).handle.discard(keys)

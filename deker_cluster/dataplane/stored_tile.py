@@ -27,6 +27,7 @@ __all__ = [
     "WantedTile",
     "check_digest",
     "fetched_ranges",
+    "missing_file",
     "shard_errors",
     "stored_tiles",
     "tile_errors",
@@ -44,6 +45,13 @@ class VersionGoneError(Exception):
         super().__init__(key, shard)
         self.key = key
         self.shard = shard
+
+
+def missing_file(gone: VersionGoneError) -> DekerIntegrityError:
+    """Return the error for a file that cannot have been swept."""
+    return DekerIntegrityError(
+        "the tile's file is missing", gone.key.array_id, gone.key.ordinal, gone.shard
+    )
 
 
 @contextlib.contextmanager

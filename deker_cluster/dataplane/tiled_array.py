@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from deker_cluster.core.manifest import TileEntry
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -37,15 +39,22 @@ class TiledArray:
         """Size of the cells of an unclipped tile."""
         return math.prod(self.grid.tile_shape) * self.dtype.itemsize
 
-    def tile_meta(self, ordinal: int, version: int, tiles: int) -> dict[str, Any]:
+    def tile_meta(
+        self, ordinal: int, version: int, *, replaces: bytes | None, tiles: int, cleared: str
+    ) -> dict[str, Any]:
         """Return what a tile file says about itself.
 
         Parameters
         ----------
         version
             The write's fencing token.
+        replaces
+            The tile's entry before, which the commit names as its base.
         tiles
-            How many tiles the same commit moves: a rebuild takes it whole or not at all.
+            How many tile files the same commit has: a rebuild takes it whole or not at all. 0:
+            files do not tell, the journal does.
+        cleared
+            Ordinals that the same commit sets back to no tile, as ``first-last,...``.
         """
         return {
             **self.description,
@@ -54,5 +63,7 @@ class TiledArray:
             "tile": list(self.grid.position(ordinal)),
             "ordinal": ordinal,
             "version": version,
+            "base": 0 if replaces is None else TileEntry.unpack(replaces).version,
             "tiles": tiles,
+            "cleared": cleared,
         }

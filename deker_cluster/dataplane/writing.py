@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from deker_cluster.core.boxes import bounding_box
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.core.planning import Plan, Projection, plan
 from deker_cluster.core.regions import put_cells, region_shape
@@ -15,9 +16,11 @@ from deker_cluster.dataplane.staging import (
     BATCH_BYTES,
     Change,
     Place,
+    Told,
     batched,
     commit_tiles,
     stage,
+    told,
 )
 from deker_cluster.dataplane.stored_tile import (
     StoredTile,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Executor
 
+    from deker_cluster.core.boxes import Box
     from deker_cluster.core.selection import Selection
     from deker_cluster.dataplane.session import Session
     from deker_cluster.dataplane.tiled_array import TiledArray
@@ -71,7 +75,8 @@ def write(
     """
     tiles = plan(array.grid, selection)
     with memory_errors(lambda: f"a write to {tiles.asked_shape} cells of array {array.id}"):
-        return _commit(session, array, tiles, tiles.ascending_values(values))
+        values = tiles.ascending_values(values)
+        return _commit(session, array, tiles, values, bounding_box(selection))
 
 
 def clear(session: Session, array: TiledArray, selection: Selection) -> int:
@@ -81,15 +86,21 @@ def clear(session: Session, array: TiledArray, selection: Selection) -> int:
     """
     tiles = plan(array.grid, selection)
     with memory_errors(lambda: f"clearing {tiles.asked_shape} cells of array {array.id}"):
-        return _commit(session, array, tiles, None)
+        return _commit(session, array, tiles, None, bounding_box(selection))
 
 
-def _commit(session: Session, array: TiledArray, tiles: Plan, view: npt.NDArray[Any] | None) -> int:
+def _commit(
+    session: Session,
+    array: TiledArray,
+    tiles: Plan,
+    view: npt.NDArray[Any] | None,
+    box: Box,
+) -> int:
     def put(lease: Lease, places: list[Place]) -> list[Change]:
         jobs = [_Job(*pair) for pair in zip(tiles, places, strict=True)]
         return _put(session, array, lease.token, jobs, view)
 
-    return commit_tiles(session, array, tiles.ordinals.tolist(), put)
+    return commit_tiles(session, array, tiles.ordinals.tolist(), put, box)
 
 
 def _put(
@@ -107,6 +118,10 @@ def _put(
     ]
     untouched = {change.ordinal for change in changes}
     written = {job.place.ordinal: job for job in jobs if job.place.ordinal not in untouched}
+    told_there = Told(0, "")
+    if session.transaction is None:
+        dropped = [change.ordinal for change in changes if change.base is not None]
+        told_there = told(len(written), dropped)
     share = len(jobs) * array.tile_bytes // max(session.options.workers, 1)
     batches = batched(
         array, (job.place for job in written.values()), max(1, min(share, BATCH_BYTES))
@@ -114,7 +129,7 @@ def _put(
 
     def put_batch(batch: Sequence[Place], executor: Executor | None = None) -> list[Change]:
         group = [written[place.ordinal] for place in batch]
-        images = _new_versions(session, array, token, group, view, len(jobs), executor)
+        images = _new_versions(session, array, token, group, view, told_there, executor)
         return stage(session, array, token, batch, images)
 
     if len(batches) == 1:
@@ -128,7 +143,7 @@ def _new_versions(
     token: int,
     batch: Sequence[_Job],
     view: npt.NDArray[Any] | None,
-    tiles: int,
+    told_there: Told,
     executor: Executor | None,
 ) -> list[TileImage]:
     partial = []
@@ -141,7 +156,7 @@ def _new_versions(
         with stored_tiles(session, partial) as bases:
             return [
                 _new_version(
-                    array, token, job, view, tiles, executor, bases.get(job.projection.ordinal)
+                    array, token, job, view, told_there, executor, bases.get(job.place.ordinal)
                 )
                 for job in batch
             ]
@@ -157,13 +172,15 @@ def _new_version(
     token: int,
     job: _Job,
     view: npt.NDArray[Any] | None,
-    tiles: int,
+    told_there: Told,
     executor: Executor | None,
     base: StoredTile | None,
 ) -> TileImage:
     projection = job.projection
     shape = array.grid.tile_extent(projection.ordinal)
-    meta = array.tile_meta(projection.ordinal, token, tiles)
+    meta = array.tile_meta(
+        projection.ordinal, token, replaces=job.place.base, **told_there._asdict()
+    )
     if view is None:
         cells = region_shape(projection.source)
         values: npt.NDArray[Any] = np.broadcast_to(np.asarray(array.fill, array.dtype), cells)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from deker_cluster.collection import check_version
+from deker_cluster.collection_metadata import check_version
 from deker_cluster.core.tile_grid import TileGrid
 from deker_cluster.errors import DekerMetaDataError
 from deker_cluster.exchange.deker_layout import (

@@ -7,7 +7,7 @@ import errno
 import json
 from typing import TYPE_CHECKING
 
-from deker_cluster.collection import METADATA_VERSION, STORAGE_ADAPTER
+from deker_cluster.collection_metadata import METADATA_VERSION, STORAGE_ADAPTER
 from deker_cluster.errors import (
     DekerClientError,
     DekerCollectionAlreadyExistsError,

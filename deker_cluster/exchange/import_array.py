@@ -215,7 +215,7 @@ class ArrayImport:
         decoded: list[int],
         version: int,
     ) -> TileImage:
-        meta = array.tile_meta(ordinal, version, len(files))
+        meta = array.tile_meta(ordinal, version, replaces=None, tiles=len(files), cleared="")
         paths = files[ordinal]
         if len(paths) == 1:
             try:

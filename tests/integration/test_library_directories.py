@@ -207,7 +207,7 @@ def test_a_full_disk(small_disk: Path, root: Path, stopped: Callable[[Path], Non
         (root / "shards" / "s0").symlink_to(small_disk / "s0")
         random = np.random.default_rng(1).integers(0, 255, (4, 1 << 20), "uint8")
         array[:].update(random)
-        (small_disk / "ballast").write_bytes(b"x" * (3 << 20))
+        (small_disk / "ballast").write_bytes(b"x" * (2 << 20))
         for _ in range(3):
             with pytest.raises(DekerBaseApplicationError) as caught:
                 array[:].update(np.zeros((4, 1 << 20), "uint8"))

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from deker_cluster import Client, VArray
+from deker_cluster import Client, Retention, VArray
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DekerIntegrityError
 from deker_cluster.tilefile.layout import parse_tile_path
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Script
 
 TILES = 8
+
+
+@pytest.fixture
+def grid(grid: VArray) -> VArray:
+    """One without a past: of what was replaced, nothing stays beyond the grace time."""
+    grid.parent.set_retention(Retention(generations=1))
+    return grid
 
 
 def files(root: Path) -> set[str]:
@@ -98,21 +105,21 @@ def test_a_killed_writer_loses_nothing_and_leaves_nothing(
 
 KILLED_AT = """
 import signal
-from pathlib import Path
 from deker_cluster.dataplane import leases, writing
 from deker_cluster.registry.client import Registry
+from deker_workers import atomic_write
 leases.LEASE_TTL_S = 0.5
 def die(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 with Client(f"file://{root}") as client:
     array = next(iter(client.get_collection("grids")))
     if args[0] == "written":
-        Path.replace = die
+        atomic_write.rename_new = die
     if args[0] == "staged":
         Registry.commit = die
     if args[0] == "committed":
         commit = Registry.commit
-        Registry.commit = lambda *arguments: (commit(*arguments), die())
+        Registry.commit = lambda *given, **options: (commit(*given, **options), die())
     array[1:3].update(np.full((2, 16), 5))
 """
 

@@ -16,7 +16,7 @@ from deker_cluster.errors import DekerIntegrityError
 from deker_cluster.integrity import Kind, check_integrity
 from deker_cluster.registry.models import Lease
 from deker_cluster.tilefile.layout import tile_path
-from deker_coordinator import library
+from deker_coordinator import upkeep
 from tests.integration.embedded import await_end
 from tests.integration.storage import Storage
 
@@ -32,7 +32,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, P
     """One client for all: most of the time goes into starting and ending a registry."""
     root = tmp_path_factory.mktemp("integrity") / "data"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, "_SWEEP_EVERY_S", 3600)
+        patch.setattr(upkeep, "SWEEP_EVERY_S", 3600)
         with Client(f"file://{root}") as client:
             yield client, root
     await_end(root)

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from deker_cluster import AttributeSchema, Client, DimensionSchema, VArray, VArraySchema
+from deker_cluster import (
+    AttributeSchema,
+    Client,
+    DimensionSchema,
+    Retention,
+    VArray,
+    VArraySchema,
+)
 from deker_cluster.arrays import encode_meta
 from deker_cluster.errors import (
     DekerCollectionNotExistsError,
@@ -21,7 +28,7 @@ from deker_cluster.errors import (
 from deker_cluster.integrity import Kind, check_integrity
 from deker_cluster.registry.models import Lease
 from deker_cluster.transport.messages import TileBlob, TileKey
-from deker_coordinator import library
+from deker_coordinator import upkeep
 from deker_coordinator.garbage import sweep
 from deker_workers.service import ShardService
 from tests.integration.storage import Storage
@@ -35,11 +42,12 @@ TILES = 8
 
 @pytest.fixture(autouse=True)
 def no_sweep_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "_SWEEP_EVERY_S", 3600)
+    monkeypatch.setattr(upkeep, "SWEEP_EVERY_S", 3600)
 
 
 @pytest.fixture
 def storage(client: Client, grid: VArray, root: Path) -> Storage:
+    grid.parent.set_retention(Retention(generations=1))  # what is replaced is garbage at once
     grid[:].update(np.arange(128).reshape(8, 16))
     return Storage(client, grid, root)
 

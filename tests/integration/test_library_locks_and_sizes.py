@@ -36,10 +36,10 @@ def test_cleared_locks_free_the_tiles_and_refuse_the_writer(
     commit = registry.commit
     errors: list[BaseException] = []
 
-    def wait_and_commit(*arguments: Any) -> Any:
+    def wait_and_commit(*arguments: Any, **options: Any) -> Any:
         staged.set()
         go_on.wait(60)
-        return commit(*arguments)
+        return commit(*arguments, **options)
 
     def write() -> None:
         try:

@@ -125,13 +125,13 @@ def test_row_05_a_killed_update_of_many_tiles_changes_none(
     writer = start(
         f"""{OPEN}
 import signal
-from pathlib import Path
-replace, done = Path.replace, []
+from deker_workers import atomic_write
+rename, done = atomic_write.rename_new, []
 def fourth_kills(*arguments):
-    if len(done) == 3:
+    if len(done) >= 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    done.append(replace(*arguments))
-Path.replace = fourth_kills
+    done.append(rename(*arguments))
+atomic_write.rename_new = fourth_kills
 say("ready")
 array[:].update(np.zeros((8, 16), int))
 """,
@@ -194,10 +194,10 @@ def test_row_07_reads_beside_a_writer_in_one_process_are_never_torn(client: Clie
 HOLD = f"""{OPEN}
 from deker_cluster.registry.client import Registry
 commit = Registry.commit
-def held(*arguments):
+def held(*arguments, **options):
     say("holds", os.getpid())
     wait()
-    return commit(*arguments)
+    return commit(*arguments, **options)
 Registry.commit = held
 array[0, :8].update(np.full(8, 5))
 say("done")

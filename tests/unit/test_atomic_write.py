@@ -57,13 +57,41 @@ def test_calls_that_write_less_than_asked(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "f").read_bytes() == data
 
 
-def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    path.write_bytes(b"old")
-    with path.open("rb") as old:
-        write_files([(path, [(0, b"new")])])
-        assert old.read() == b"old"
-    assert path.read_bytes() == b"new"
+@pytest.mark.parametrize("old", [b"", b"old", b"new and more", b"x" * (1 << 20) + b"o"])
+def test_a_name_is_given_once(tmp_path: Path, old: bytes) -> None:
+    (tmp_path / "f").write_bytes(old)
+    new = b"x" * (1 << 20) + b"n" if len(old) > 1000 else b"new"
+    with pytest.raises(FileExistsError) as caught:
+        write_files([(tmp_path / "e", [(0, b"first")]), (tmp_path / "f", [(0, new)])])
+    assert caught.value.filename == str(tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == old
+    assert files_of(tmp_path) == {"e", "f"}
+
+
+@pytest.mark.parametrize("fsync", [True, False])
+def test_writing_the_same_again_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fsync: bool
+) -> None:
+    files = [(tmp_path / "f", [(0, b"data")])]
+    write_files(files, fsync=False)
+    inode = (tmp_path / "f").stat().st_ino
+    calls = record(monkeypatch)
+    write_files(files, fsync=fsync)
+    assert (tmp_path / "f").stat().st_ino == inode
+    assert files_of(tmp_path) == {"f"}
+    # The first call has left the syncs to the system: this one promises them.
+    synced = [target for name, target in calls if name == "fsync"][1:]
+    assert synced == ([str(tmp_path / "f"), str(tmp_path)] if fsync else [])
+
+
+def test_a_rename_that_fails_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(atomic_write, "rename_new", failing)
+    with pytest.raises(OSError, match="broken"):
+        write_files([(tmp_path / "f", [(0, b"data")])])
+    assert files_of(tmp_path) == set()
 
 
 def record(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
@@ -84,7 +112,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
     noting(os, "pwritev", lambda descriptor, *_: target(descriptor))
     noting(os, "fsync", target)
-    noting(Path, "replace", lambda source, final: f"{source} -> {final}")
+    noting(atomic_write, "rename_new", lambda source, final: f"{source} -> {final}")
     noting(Path, "mkdir", str)
     return calls
 
@@ -98,20 +126,43 @@ def test_what_is_acknowledged_survives_a_power_cut(
     order = [name for name, _ in calls]
     assert order == [
         *("mkdir", "fsync", "mkdir", "fsync"),  # each new folder's name in the one above
-        *("pwritev", "pwritev", "fsync", "fsync", "replace", "replace", "fsync"),
+        *("pwritev", "pwritev", "fsync", "fsync", "rename_new", "rename_new", "fsync"),
     ]
     where = [text for _, text in calls]
     assert where[1] == str(tmp_path)
     assert where[3] == str(tmp_path / "new")
-    assert where[6:8] == where[4:6], "both temporary files are synced before a rename"
+    assert where[6:8] == where[4:6], "both temporary files are synced before one has its name"
     assert where[8:10] == [f"{where[4]} -> {folder / 'one'}", f"{where[5]} -> {folder / 'two'}"]
     assert where[10] == str(folder)
+
+
+def test_folders_of_a_writer_that_was_killed_are_made_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    calls = record(monkeypatch)
+    write_files([(folder / "one", [(0, b"data")])], root=tmp_path)
+    assert calls[:2] == [("fsync", str(tmp_path)), ("fsync", str(tmp_path / "a"))]
+    calls.clear()
+    write_files([(folder / "two", [(0, b"data")])], root=tmp_path)
+    assert [name for name, _ in calls] == ["pwritev", "fsync", "rename_new", "fsync"]
+    for name in ("one", "two"):
+        (folder / name).unlink()
+    folder.rename(tmp_path / "old")
+    folder.mkdir()
+    calls.clear()
+    write_files([(folder / "one", [(0, b"data")])], root=tmp_path)
+    assert calls[0] == ("fsync", str(tmp_path / "a")), "another folder of the same name"
+    calls.clear()
+    make_directory(tmp_path / "old", fsync=False, root=tmp_path)
+    assert calls == []
 
 
 def test_without_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = record(monkeypatch)
     write_files([(tmp_path / "new" / "f", [(0, b"data")])], fsync=False)
-    assert [name for name, _ in calls] == ["mkdir", "pwritev", "replace"]
+    assert [name for name, _ in calls] == ["mkdir", "pwritev", "rename_new"]
 
 
 @pytest.mark.parametrize("call", ["pwritev", "fsync"])
@@ -147,7 +198,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "replace", interrupted)
+    monkeypatch.setattr(atomic_write, "rename_new", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_files([(tmp_path / "f", [(0, b"data")])])
     assert files_of(tmp_path) == set()
@@ -196,9 +247,11 @@ def test_the_name_behind_a_temporary_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     seen: list[str] = []
-    replace = Path.replace
+    rename = atomic_write.rename_new
     monkeypatch.setattr(
-        Path, "replace", lambda path, to: (seen.append(path.name), replace(path, to))[1]
+        atomic_write,
+        "rename_new",
+        lambda path, to: (seen.append(path.name), rename(path, to))[1],
     )
     write_files([(tmp_path / name, [(0, b"data")])])
     assert seen[0] != name

@@ -11,14 +11,21 @@ class World:
 
     def __init__(self) -> None:
         self.sweeps = 0
+        self.flushes = 0
         self.users = True
         self.stopped = 0
         self.registry_up = True
         self.service = CoordinatorService(
+            flush=self.flush,
             sweep=self.sweep,
             abandoned=lambda: not self.users,
             stop_everything=self.stop,
         )
+
+    def flush(self) -> None:
+        if not self.registry_up:
+            raise RegistryUnavailableError("away")
+        self.flushes += 1
 
     def sweep(self) -> int:
         if not self.registry_up:
@@ -35,6 +42,7 @@ def test_sweeps_at_its_pace() -> None:
     for _ in range(3 * SWEEP_EVERY_TICKS):
         world.service.tick()
     assert world.sweeps == 3
+    assert world.flushes == 3 * SWEEP_EVERY_TICKS
     assert world.stopped == 0
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -36,6 +37,12 @@ def test_what_a_crash_leaves_is_no_obstacle(tmp_path: Path) -> None:
     ShardDirectory.open(tmp_path, CLUSTER)
 
 
+def test_an_identity_that_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "shard.json")
+    with pytest.raises(DataDirectoryError, match="damaged"):
+        ShardDirectory.open(tmp_path, CLUSTER)
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [
@@ -47,6 +54,8 @@ def test_what_a_crash_leaves_is_no_obstacle(tmp_path: Path) -> None:
         ([], "damaged"),
         (None, "damaged"),
         ("{", "damaged"),
+        ("[" * 60000, "damaged"),
+        (" " * 100000 + "{}", "damaged"),
     ],
 )
 def test_directories_that_are_refused(tmp_path: Path, content: object, named: str) -> None:

@@ -84,6 +84,23 @@ def test_every_name_is_listed_once_in_parts_of_any_size(service: ShardService, l
     assert listed(service, limit, [SECOND, FIRST])[0] == both
 
 
+def test_links_are_strange_and_lead_nowhere(service: ShardService, tmp_path: Path) -> None:
+    stage(service, TileKey(FIRST, 7, 3))
+    root = service.directory.root
+    folder = root / f"tiles/11/{FIRST}"
+    (tmp_path / "outside").mkdir()
+    (folder / "0").rename(tmp_path / "outside" / "0")
+    (folder / "0").symlink_to(tmp_path / "outside" / "0")
+    (folder / "1").mkdir()
+    (folder / "1" / "4097-3.h5").symlink_to(tmp_path / "outside" / "0" / "7-3.h5")
+    expected = [f"tiles/11/{FIRST}/0", f"tiles/11/{FIRST}/1/4097-3.h5"]
+    assert listed(service, 10)[:2] == ([], expected)
+    folder.rename(tmp_path / "outside" / "array")
+    folder.symlink_to(tmp_path / "outside" / "array")
+    assert listed(service, 10)[:2] == ([], [f"tiles/11/{FIRST}"])
+    assert listed(service, 10, [FIRST])[:2] == ([], [])
+
+
 def test_files_that_are_being_written_are_told_apart(service: ShardService) -> None:
     key = TileKey(FIRST, 7, 3)
     stage(service, key)
@@ -92,6 +109,12 @@ def test_files_that_are_being_written_are_told_apart(service: ShardService) -> N
     (file,) = service.inventory(None, 10).files
     assert (file.key, file.temporary) == (key, True)
     assert service.present([file.path, tile_path(*attrs.astuple(key))]) == [True, False]
+
+
+def test_only_names_in_the_shard_are_told_of(service: ShardService) -> None:
+    root = service.directory.root
+    paths = ["shard.json", "../" + root.name, str(root), "tiles/../shard.json", "\0"]
+    assert service.present(paths) == [True, False, False, False, False]
 
 
 def test_an_empty_shard_has_nothing_strange(service: ShardService) -> None:

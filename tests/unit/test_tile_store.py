@@ -12,7 +12,7 @@ from deker_cluster.tilefile.cache import TileCache
 from deker_cluster.tilefile.index import TileIndex
 from deker_cluster.tilefile.reader import read_region
 from deker_cluster.tilefile.writer import encode_tile
-from deker_cluster.transport.messages import FetchRequest, TileBlob, TileKey
+from deker_cluster.transport.messages import FetchRequest, TileBlob, TileCheck, TileKey
 from deker_workers import tile_store
 from deker_workers.tile_store import TileStore
 
@@ -77,6 +77,58 @@ def test_staging_again_is_no_error(store: TileStore, tmp_path: Path) -> None:
     store.stage([blob(key, CELLS)])
     store.stage([blob(key, CELLS)])
     assert files(tmp_path) == {"0-1.h5"}
+
+
+def test_a_version_is_never_another_file(store: TileStore, tmp_path: Path) -> None:
+    first, taken = TileKey(ARRAY, 0, 1), TileKey(ARRAY, 1, 1)
+    store.stage([blob(taken, CELLS)])
+    old = store.path(taken).read_bytes()
+    with pytest.raises(DekerIntegrityError, match="registry verify") as caught:
+        store.stage([blob(first, CELLS), blob(taken, CELLS + 1)])
+    assert (caught.value.array, caught.value.tile) == (ARRAY, 1)
+    assert store.path(taken).read_bytes() == old
+    assert not [name for name in files(tmp_path) if name.startswith(".tmp-")]
+
+
+LINKED = ["tiles", "tiles/a1", f"tiles/a1/{ARRAY}", f"tiles/a1/{ARRAY}/0"]
+
+
+@pytest.mark.parametrize("linked", LINKED)
+def test_nothing_behind_a_link_is_touched(tmp_path: Path, linked: str) -> None:
+    """A directory that somebody else made may hold links to anything."""
+    key = TileKey(ARRAY, 3, 1)
+    mine, outside = tmp_path / "mine", tmp_path / "outside"
+    TileStore(mine, TileCache()).stage([blob(key, CELLS)])
+    (mine / linked).rename(outside)
+    (mine / linked).symlink_to(outside)
+    before = {path: path.read_bytes() for path in outside.rglob("*.h5")}
+    store = TileStore(mine, TileCache())
+    check = TileCheck(key, TileIndex.parse(next(iter(before.values()))).digest, 0)
+    for use in (
+        lambda: store.fetch([FetchRequest(key, WHOLE)]),
+        lambda: store.stage([blob(TileKey(ARRAY, 3, 2), CELLS)]),
+        lambda: store.discard([key]),
+    ):
+        with pytest.raises(DekerIntegrityError, match="symbolic link"):
+            use()
+    if linked == LINKED[3]:
+        store.discard_array(ARRAY, 9)
+    else:
+        with pytest.raises(DekerIntegrityError, match="symbolic link"):
+            store.discard_array(ARRAY, 9)
+    assert "symbolic link" in str(store.verify([check], deep=True)[0])
+    assert {path: path.read_bytes() for path in outside.rglob("*.h5")} == before
+
+
+def test_a_tile_that_is_a_link_is_not_read(store: TileStore, tmp_path: Path) -> None:
+    key = TileKey(ARRAY, 3, 1)
+    store.stage([blob(key, CELLS)])
+    store.path(key).rename(tmp_path / "elsewhere")
+    store.path(key).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DekerIntegrityError, match="symbolic link"):
+        store.fetch([FetchRequest(key, WHOLE)])
+    store.discard([key])
+    assert files(tmp_path) == {"elsewhere"}
 
 
 def test_a_discarded_version_leaves_no_folder(store: TileStore, tmp_path: Path) -> None:

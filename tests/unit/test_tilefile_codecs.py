@@ -223,3 +223,16 @@ def test_blosc_shuffles_whole_items(name, dtype):
     stored, _ = encode_chunk(chunk, filters)
     by_hdf5, _ = hdf5_filters.encode(chunk, filters)
     assert len(stored) <= 1.05 * len(by_hdf5)
+
+
+def test_a_filter_that_nobody_here_has_is_never_looked_for():
+    out = np.zeros((4, 4), "u1")
+    with pytest.raises(DekerIntegrityError, match="32999"):
+        decode_into(bytes(16), 0, ((2, (1,)), (32999, ())), out)
+
+
+def test_items_longer_than_the_chunk_take_no_time():
+    out = np.zeros(16, "u1")
+    stored = bytes(range(16))
+    decode_into(stored, 0, ((2, (2**32 - 1,)),), out)
+    assert out.tobytes() == stored

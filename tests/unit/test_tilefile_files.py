@@ -346,3 +346,18 @@ def test_a_patch_does_not_take_over_damage(tmp_path):
             raw.write(b"\xee")
         with file, pytest.raises(DekerIntegrityError, match="checksum"):
             patch_tile(file.index, file, (slice(0, 1),) * 2, np.zeros((1, 1), "<u4"), meta={})
+
+
+@pytest.mark.parametrize("part", [slice("a", "b"), slice(0, 1.5), slice(None, None, "x")])
+def test_regions_have_whole_numbers(tmp_path, part):
+    file = tile(tmp_path, np.zeros((4, 6), "u1"), (2, 3))
+    with file, pytest.raises(DekerIndexError, match="whole numbers"):
+        stored_ranges(file.index, (part, slice(0, 6)))
+
+
+def test_a_step_may_be_any_number(tmp_path):
+    data = np.arange(24, dtype="u1").reshape(4, 6)
+    with tile(tmp_path, data, (2, 3)) as file:
+        out = np.empty((1, 1), "u1")
+        read_region(file.index, file, (slice(1, 4, 1 << 70), slice(5, 6, 1 << 63)), out)
+    assert out == [[11]]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import h5py
 import hdf5plugin
 import numpy as np
@@ -116,3 +118,33 @@ def test_a_file_that_is_not_hdf5_is_refused(tmp_path):
     (tmp_path / "junk.h5").write_bytes(bytes(5000))
     with pytest.raises(OSError, match="file signature"):
         index_of_hdf5(tmp_path / "junk.h5")
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [((1 << 40, 6), {"chunks": (1, 6)}), ((1 << 30, 1 << 20), {"chunks": (1 << 10, 1)})],
+)
+def test_a_small_file_with_very_many_chunks(tmp_path, shape, options):
+    path = tmp_path / "foreign.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", shape, "<i4", **options)
+    with pytest.raises(DekerMetaDataError, match="chunks"):
+        index_of_hdf5(path)
+
+
+def test_data_beyond_the_end_of_the_file(tmp_path):
+    path = tmp_path / "foreign.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=np.zeros(1000, "<i4"))
+        file.create_dataset("chunks", data=np.zeros(1000, "<i4"), chunks=(100,))
+        start = file["data"].id.get_offset()
+        chunk = file["chunks"].id.get_chunk_info(5).byte_offset
+    for name, cut in (("data", start + 100), ("chunks", chunk + 100)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("deker_cluster.tilefile.foreign.os.fstat", _of_size(cut))
+            with pytest.raises(DekerMetaDataError, match="does not lie in the file"):
+                index_of_hdf5(path, name)
+
+
+def _of_size(size):
+    return lambda _: SimpleNamespace(st_size=size)

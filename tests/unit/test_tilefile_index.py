@@ -157,3 +157,25 @@ def test_the_digest_covers_data_attributes_and_places():
 def test_dtypes_that_are_no_numbers_are_refused(dtype):
     with pytest.raises(DekerArrayTypeError, match="dtype"):
         encode_tile(np.zeros(3, dtype), chunk_shape=None, filters=(), meta={})
+
+
+def chunk_sizes(packed: bytes, index: TileIndex, value: int) -> bytes:
+    at = packed.index(index.sizes.astype("<u4").tobytes())
+    return packed[:at] + struct.pack("<I", value) + packed[at + 4 :]
+
+
+def test_numbers_that_would_take_all_memory_are_refused():
+    index = make()
+    packed = index.packed
+    end = struct.pack("<QQ", 1 << 40, index.data_start)
+    large = packed[:24] + end + packed[40:]
+    TileIndex.parse(sealed(large))
+    for hostile in (
+        chunk_sizes(large, index, (1 << 32) - 1),
+        large[:32] + struct.pack("<Q", 1 << 39) + large[40:],
+        large[:56] + struct.pack("<I", 1 << 31) + large[60:],
+    ):
+        with pytest.raises(DekerIntegrityError, match="damaged"):
+            TileIndex.parse(sealed(hostile))
+    with pytest.raises(DekerIntegrityError, match="impossible length"):
+        index_length(packed[:16] + struct.pack("<I", 1 << 29) + packed[20:])
