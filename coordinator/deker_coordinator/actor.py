@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import attrs
 import ray
 
+from deker_cluster.dataplane.journaling import Journal
 from deker_cluster.registry.keeper import USERS_LOCK, open_lock, try_lock
 from deker_cluster.registry.opening import observe_registry
 from deker_cluster.transport.actors import ActorShard, actor_namespace
 from deker_cluster.transport.shard_table import Shard, ShardTable
-from deker_coordinator.garbage import sweep
+from deker_coordinator.leftovers import LeftoverSweep
 from deker_coordinator.service import CoordinatorService
+from deker_coordinator.upkeep import sweep_all
 from deker_workers.parent import end_with_parent
 
 if TYPE_CHECKING:
@@ -75,8 +77,11 @@ class CoordinatorActor:
     def _serve(self) -> None:
         registry = observe_registry(self._spec.address)
         shards = ShardTable(registry, self._connect)
+        leftovers = LeftoverSweep(registry, shards)
+        journal = Journal(registry, shards, self._spec.cluster_id)
         service = CoordinatorService(
-            sweep=lambda: sweep(registry, shards),
+            flush=journal.flush,
+            sweep=lambda: sweep_all(registry, shards, journal, leftovers),
             abandoned=self._abandoned,
             stop_everything=self._stop_everything,
         )

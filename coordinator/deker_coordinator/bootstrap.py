@@ -30,7 +30,7 @@ from deker_coordinator.identity import (
     ensure_cluster,
     exclusive,
 )
-from deker_coordinator.library import SETUP_DEADLINE_S, in_process_shard, shard_path
+from deker_coordinator.library import SETUP_DEADLINE_S, in_process_shard, own_place, shard_path
 from deker_coordinator.local_ray import LocalRay, RayEndpoint, connect_ray, disconnect_ray
 from deker_coordinator.shard_actors import (
     actor_exists,
@@ -81,7 +81,7 @@ def open_embedded(
                 return in_process_shard(record, root, cluster.id, tiles)
             handle = ActorShard(name, actor_namespace(cluster.id), options.deadline_s)
             near = record.info.get("node_id") == here
-            return Shard(record, handle, root / str(record.info["path"]) if near else None)
+            return Shard(record, handle, own_place(record, root) if near else None)
 
         shards = ShardTable(registry, connect)
         shards.refresh()
@@ -141,12 +141,11 @@ def open_cluster(address: Address, options: SessionOptions, executor: Executor |
 
 
 def _warn_if_weak(address: Address, registry: Registry) -> None:
-    server = registry.server_info()
-    if not server.durable:
+    weaknesses = registry.server_info().weaknesses
+    if weaknesses:
         warnings.warn(
-            f"the registry of {address} runs with appendonly "
-            f"{'yes' if server.appendonly else 'no'} and appendfsync {server.appendfsync or '?'}: "
-            "acknowledged writes may be lost with it; set appendonly yes, appendfsync always",
+            f"the server of the registry of {address} may lose acknowledged writes: "
+            + ", ".join(weaknesses),
             DekerWarning,
             stacklevel=2,
         )

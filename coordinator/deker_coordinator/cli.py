@@ -18,6 +18,7 @@ from deker_cluster.registry.opening import open_registry
 from deker_cluster.uri import Mode, parse_uri
 from deker_coordinator.exchange_cli import existing_address, export, import_
 from deker_coordinator.local_ray import RayEndpoint, connect_ray
+from deker_coordinator.registry_cli import registry_commands
 
 if TYPE_CHECKING:
     from deker_cluster.registry.client import Registry
@@ -89,11 +90,12 @@ def status(uri: str) -> None:
 def _show(registry: Registry) -> None:
     console = Console()
     server = registry.server_info()
-    warning = "" if server.durable else "  [bold red]may lose acknowledged writes[/]"
     console.print(
         f"registry: {server.kind} {server.version}, appendonly "
-        f"{'yes' if server.appendonly else 'no'}, appendfsync {server.appendfsync}{warning}"
+        f"{'yes' if server.appendonly else 'no'}, appendfsync {server.appendfsync}"
     )
+    for weakness in server.weaknesses:
+        console.print(f"[bold red]may lose acknowledged writes:[/] {weakness}")
     tiles: dict[int, list[int]] = {}
     for collection in registry.stored_collections():
         with contextlib.suppress(DekerInstanceNotExistsError):  # deleted meanwhile
@@ -119,6 +121,7 @@ def _show(registry: Registry) -> None:
 
 main.add_command(import_)
 main.add_command(export)
+main.add_command(registry_commands)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DekerBaseApplicationError, DekerInstanceNotExistsError
+from deker_cluster.failpoints import failpoint
 from deker_cluster.transport.messages import TileKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from deker_cluster.registry.client import Registry
     from deker_cluster.registry.models import GarbageItem
@@ -24,23 +25,45 @@ logger = logging.getLogger(__name__)
 _BATCH = 1000
 
 
-def sweep(registry: Registry, shards: ShardTable) -> int:
+def sweep(registry: Registry, shards: ShardTable, flush: Callable[[], object] | None = None) -> int:
     """Delete the files of all garbage that is due, then forget it. Returns how many items.
+
+    Parameters
+    ----------
+    flush
+        Brings the registry's journal to the shards' disks; raises if that cannot be done.
 
     Notes
     -----
-    Safe to run anywhere, any number of times, and to be killed: files are deleted first and the
-    items forgotten after, so what was missed comes again. An item that cannot be deleted now, as
-    its shard does not answer, stays for a later sweep and does not keep others of its batch.
+    Safe to run anywhere, any number of times, and to be killed:
+
+    - What ends leases, pins and histories is one server function each: what they release is on
+      the garbage list then, or still held.
+    - Killed after the listing, or after the flush: nothing has happened to the items.
+    - The journal goes first, as a rebuild may only name files that are there: on disk must be what
+      replaced a tile before the tile's file goes.
+    - Killed after the files are deleted: the items come again, and deleting what is gone is no
+      error. Were they forgotten first, the files would stay for ever.
+
+    An item that cannot be deleted now, as its shard does not answer, stays for a later sweep and
+    does not keep others of its batch.
     """
     registry.expire_leases(_BATCH)
+    registry.expire_pins(_BATCH)
+    registry.trim_histories(_BATCH)
     done = 0
     while items := registry.garbage(_BATCH):
+        failpoint("sweep.listed")
+        if flush is not None:
+            flush()
+        failpoint("sweep.journaled")
         shards.refresh()
         failed = _delete(items, registry, shards)
+        failpoint("sweep.deleted")
         gone = [item.member for item in items if item.member not in failed]
         if gone:
             done += registry.forget(gone)
+            failpoint("sweep.forgotten")
         if failed:
             break
     return done
@@ -52,13 +75,18 @@ def _delete(items: Sequence[GarbageItem], registry: Registry, shards: ShardTable
     doomed: dict[int, list[tuple[TileKey, bytes]]] = defaultdict(list)
     known = {shard.record.number: shard for shard in shards.all()}
     current = _current_entries(items, registry)
+    pinned = registry.held_arrays() if any(item.kind == "array" for item in items) else {}
     for item in items:
         try:
             if item.collection_id is not None:
                 while registry.purge_collection(item.collection_id, _BATCH):
                     pass
             elif item.ordinal is None:
-                _delete_array(item, known.values())
+                if item.array_id in pinned:
+                    # An older array of the same id, of which somebody has a snapshot.
+                    failed.add(item.member)
+                else:
+                    _delete_array(item, known.values())
             else:
                 for number, key in _files(item, current, known):
                     doomed[number].append((key, item.member))

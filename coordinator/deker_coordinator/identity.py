@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from deker_cluster.core.ids import new_id
 from deker_cluster.errors import DataDirectoryError, DekerClientError
 from deker_workers.atomic_write import write_files
+from deker_workers.identity_file import read_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ def check_directory(root: Path) -> str | None:
     """
     identity = root / _IDENTITY
     try:
-        stored = json.loads(identity.read_bytes())
+        stored = read_identity(identity)
         version, cluster_id = int(stored["format"]), str(stored["cluster_id"])
     except FileNotFoundError:
         if (root / "collections").is_dir():
@@ -76,7 +77,9 @@ def ensure_cluster(root: Path, registry: Registry, settings: dict[str, object]) 
         if known is not None:
             raise DataDirectoryError(
                 f"{root} holds the tiles of cluster {known}, but its registry in "
-                f"{root / 'registry'} is empty; restore that folder from a backup"
+                f"{root / 'registry'} is empty; make it again from the disks by: "
+                f"deker-cluster registry rebuild file://{root}; or restore that folder from a "
+                "backup"
             )
         record = registry.create_cluster(new_id(), FORMAT_VERSION, settings)
     if known is None:

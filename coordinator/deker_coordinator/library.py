@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deker_cluster.dataplane.session import Session, SessionOptions
-from deker_cluster.errors import DekerBaseApplicationError
+from deker_cluster.errors import DataDirectoryError
 from deker_cluster.registry.opening import open_registry
 from deker_cluster.tilefile.cache import TileCache
 from deker_cluster.transport.shard_table import Shard, ShardTable
-from deker_coordinator.garbage import sweep
 from deker_coordinator.identity import check_directory, ensure_cluster, exclusive
+from deker_coordinator.upkeep import Upkeep
 from deker_workers.service import ShardService
 from deker_workers.shard_directory import ShardDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from concurrent.futures import Executor
 
     from deker_cluster.registry.client import Registry
     from deker_cluster.registry.models import ClusterRecord, ShardRecord
     from deker_cluster.uri import Address
 
-__all__ = ["in_process_shard", "open_library", "shard_path"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["in_process_shard", "open_library", "own_place", "shard_path"]
 
 SETUP_DEADLINE_S = 30.0
-
-_SWEEP_EVERY_S = 10.0
 
 
 def open_library(
@@ -55,13 +48,12 @@ def open_library(
         registry.close()
         leave()
         raise
-    sweeper = _Sweeper(registry, shards)
 
     def close() -> None:
-        sweeper.stop()
+        upkeep.stop()
         leave()
 
-    return Session(
+    session = Session(
         address=address,
         options=options,
         registry=registry,
@@ -71,6 +63,8 @@ def open_library(
         on_close=close,
         executor=executor,
     )
+    upkeep = Upkeep(session)
+    return session
 
 
 def shard_path(number: int) -> str:
@@ -80,33 +74,29 @@ def shard_path(number: int) -> str:
 
 def in_process_shard(record: ShardRecord, root: Path, cluster_id: str, tiles: TileCache) -> Shard:
     """Serve a shard of the directory from within this process."""
-    place = root / str(record.info["path"])
+    place = own_place(record, root)
     service = ShardService.open(place, cluster_id, tiles, record.uuid)
     return Shard(record, service, place)
+
+
+def own_place(record: ShardRecord, root: Path) -> Path:
+    """Return the directory of a shard of the directory `root`.
+
+    Raises
+    ------
+    DataDirectoryError
+        The registry's record leads out of `root`: somebody else's directory, not made by this
+        package.
+    """
+    path = Path(str(record.info["path"]))
+    if path.is_absolute() or ".." in path.parts:
+        raise DataDirectoryError(
+            f"the registry of {root} says that shard {record.number} is at {path}, which is not in "
+            "that directory; nothing there is read or written"
+        )
+    return root / path
 
 
 def _register(registry: Registry, cluster: ClusterRecord, root: Path, path: str) -> None:
     directory = ShardDirectory.open(root / path, cluster.id)
     registry.register_shard(directory.shard_id, {"path": path, "actor": f"shard-{Path(path).name}"})
-
-
-class _Sweeper:
-    """Sweeps garbage from time to time while a directory is open, where no coordinator does."""
-
-    def __init__(self, registry: Registry, shards: ShardTable) -> None:
-        self._stopped = threading.Event()
-        self._run: Callable[[], int] = lambda: sweep(registry, shards)
-        self._thread = threading.Thread(target=self._loop, name="deker-sweep", daemon=True)
-        self._thread.start()
-
-    def _loop(self) -> None:
-        while not self._stopped.wait(_SWEEP_EVERY_S):
-            try:
-                self._run()
-            except (DekerBaseApplicationError, OSError) as error:
-                logger.warning("garbage was not swept: %s", error)
-
-    def stop(self) -> None:
-        """Let a sweep that runs end; what it leaves, the next one takes."""
-        self._stopped.set()
-        self._thread.join()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from deker_cluster.errors import DekerBaseApplicationError
+from deker_coordinator.upkeep import Troubles
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
 __all__ = ["CoordinatorService"]
-
-logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
 SWEEP_EVERY_TICKS = 5
@@ -24,6 +21,8 @@ class CoordinatorService:
 
     Parameters
     ----------
+    flush
+        Brings the registry's journal to the shards' disks.
     sweep
         Deletes garbage; returns how many items.
     abandoned
@@ -35,11 +34,15 @@ class CoordinatorService:
     def __init__(
         self,
         *,
+        flush: Callable[[], object],
         sweep: Callable[[], int],
         abandoned: Callable[[], bool],
         stop_everything: Callable[[], None],
     ) -> None:
+        self._flush = flush
         self._sweep = sweep
+        self._journaling = Troubles("the journal was not brought to disk")
+        self._sweeping = Troubles("garbage was not swept")
         self._abandoned = abandoned
         self._stop_everything = stop_everything
         self._ticks = 0
@@ -50,11 +53,9 @@ class CoordinatorService:
             self._stop_everything()
             return
         self._ticks += 1
+        self._journaling.attempt(self._flush)
         if self._ticks % SWEEP_EVERY_TICKS == 0:
-            try:
-                self._sweep()
-            except (DekerBaseApplicationError, OSError) as error:
-                logger.warning("garbage was not swept: %s", error)
+            self._sweeping.attempt(self._sweep)
 
     def run(self, stopped: threading.Event) -> None:
         """Tick until `stopped` is set."""

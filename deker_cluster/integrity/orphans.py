@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import attrs
-
-from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DekerInstanceNotExistsError, DekerMetaDataError
+from deker_cluster.integrity.known_files import KnownFiles, Suspect
 from deker_cluster.integrity.report import Finding, Findings, Kind
 
 if TYPE_CHECKING:
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from deker_cluster.integrity.catalog import CheckedCollection
     from deker_cluster.integrity.reach import ShardReach
     from deker_cluster.registry.client import Registry
-    from deker_cluster.registry.report_models import CurrentTiles
     from deker_cluster.transport.messages import ListedFile
 
 __all__ = ["check_files"]
@@ -26,53 +23,6 @@ __all__ = ["check_files"]
 _FILES_PER_CALL = 5000
 
 _ARRAYS_PER_CALL = 1000
-
-_LAST_ORDINAL = 2**53 - 1
-"""The registry knows no tiles beyond it."""
-
-
-class _Suspect(NamedTuple):
-    shard: int
-    file: ListedFile
-
-
-class _Garbage:
-    """What will be deleted some time.
-
-    Raises
-    ------
-    DekerMetaDataError
-        An item of the list cannot be read.
-    """
-
-    def __init__(self, registry: Registry) -> None:
-        self._staged: set[tuple[str, int, int]] = set()
-        self._replaced: set[tuple[str, int, int, int]] = set()
-        self._arrays: dict[str, int] = {}
-        self.collections: set[str] = set()
-        for item in registry.pending_garbage():
-            if item.collection_id is not None:
-                self.collections.add(item.collection_id)
-            elif item.array_id is None:
-                continue
-            elif item.ordinal is None:
-                newest = max(item.token or 0, self._arrays.get(item.array_id, 0))
-                self._arrays[item.array_id] = newest
-            elif item.entry is not None:
-                entry = TileEntry.unpack(item.entry)
-                tile = (item.array_id, item.ordinal, entry.version)
-                self._replaced.update((*tile, number) for number in entry.shards)
-            else:
-                self._staged.add((item.array_id, item.ordinal, item.token or 0))
-
-    def names(self, suspect: _Suspect) -> bool:
-        """Say whether the file is on the list."""
-        array_id, ordinal, version = attrs.astuple(suspect.file.key)
-        return (
-            (array_id, ordinal, version) in self._staged
-            or (array_id, ordinal, version, suspect.shard) in self._replaced
-            or version <= self._arrays.get(array_id, -1)
-        )
 
 
 def check_files(
@@ -85,22 +35,18 @@ def check_files(
 
     Notes
     -----
-    Others may write meanwhile, so a file is moving on: from a running write to the manifest, then
-    to the garbage list, then it is gone. Looked at in this order, after the listing, a file that
-    belongs to something cannot slip through. The first round only sorts out what is known for
-    sure; what is left is looked at in that order, and reported if it is there even after that.
+    Others may write meanwhile. What is left in the end is reported if it is there even after that.
     """
-    suspects: list[_Suspect] = []
+    suspects: list[Suspect] = []
     strange: list[tuple[int, str]] = []
     try:
-        garbage = _Garbage(registry)
+        known = KnownFiles(registry)
         for number in reach.numbers():
             for files, names in _listings(registry, reach, number, collections):
                 findings.count("files", len(files) + len(names))
                 strange += [(number, name) for name in names]
-                listed = [_Suspect(number, file) for file in files]
-                suspects += _unknown(registry, listed, garbage)
-        suspects = _unknown(registry, suspects, None)
+                suspects += known.suspicious([Suspect(number, file) for file in files])
+        suspects = known.unknown(suspects)
     except DekerMetaDataError as error:
         findings.add(Finding(Kind.GARBAGE, str(error)))
         return
@@ -111,7 +57,8 @@ def check_files(
     for place in _still_there(reach, list(files_by_path)):
         file = files_by_path[place]
         why = "was left behind by a writer that was killed" if file.temporary else "is in no use"
-        text = f"{file.path} {why}: no manifest, no running write, no garbage item names it"
+        unnamed = "no manifest, no history, no running write, no garbage item names it"
+        text = f"{file.path} {why}: {unnamed}"
         key, shard = file.key, reach.name(place[0])
         findings.add(Finding(Kind.ORPHAN, text, None, key.array_id, key.ordinal, shard))
 
@@ -148,54 +95,6 @@ def _array_ids(registry: Registry, collections: Sequence[CheckedCollection]) -> 
                 yield ids
         except DekerInstanceNotExistsError:
             continue  # deleted meanwhile
-
-
-def _unknown(
-    registry: Registry, suspects: Sequence[_Suspect], garbage: _Garbage | None
-) -> list[_Suspect]:
-    """Return the files that nobody knows of; without garbage, its list is read after the rest."""
-    if not suspects:
-        return []
-    written = {(lock.array_id, lock.token) for lock in registry.locks()}
-    left = [
-        suspect
-        for suspect in suspects
-        if (suspect.file.key.array_id, suspect.file.key.version) not in written
-    ]
-    current = _current(registry, left)
-    left = [suspect for suspect in left if not _committed(suspect, current)]
-    garbage = garbage or _Garbage(registry)
-    return [
-        suspect
-        for suspect in left
-        if not garbage.names(suspect)
-        and current[suspect.file.key.array_id].collection_id not in garbage.collections
-    ]
-
-
-def _current(registry: Registry, suspects: Sequence[_Suspect]) -> dict[str, CurrentTiles]:
-    ordinals: dict[str, set[int]] = defaultdict(set)
-    for suspect in suspects:
-        wanted = ordinals[suspect.file.key.array_id]
-        if suspect.file.key.ordinal <= _LAST_ORDINAL:
-            wanted.add(suspect.file.key.ordinal)
-    tiles = iter(ordinals.items())
-    found: dict[str, CurrentTiles] = {}
-    while some := list(islice(tiles, _ARRAYS_PER_CALL)):
-        found |= registry.current_tiles(some)
-    return found
-
-
-def _committed(suspect: _Suspect, current: dict[str, CurrentTiles]) -> bool:
-    file = suspect.file
-    packed = current[file.key.array_id].entries.get(file.key.ordinal)
-    if file.temporary or packed is None or not current[file.key.array_id].exists:
-        return False
-    try:
-        entry = TileEntry.unpack(packed)
-    except DekerMetaDataError:
-        return True  # the manifest's damage is reported; what it meant, nobody knows
-    return entry.version == file.key.version and suspect.shard in entry.shards
 
 
 def _still_there(reach: ShardReach, places: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:

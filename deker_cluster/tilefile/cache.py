@@ -8,9 +8,13 @@ import threading
 import weakref
 from collections import OrderedDict
 
+from deker_cluster.tilefile.confined import require_own_folder
 from deker_cluster.tilefile.source import TileFile
 
 __all__ = ["PinnedTile", "TileCache"]
+
+_FOLDERS_KEPT = 4096
+"""How many folders are remembered as real ones."""
 
 _caches: weakref.WeakSet[TileCache] = weakref.WeakSet()
 
@@ -59,6 +63,7 @@ class TileCache:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._folders: set[str] = set()
         _caches.add(self)
 
     def __len__(self) -> int:
@@ -67,7 +72,8 @@ class TileCache:
     def pinned(self, path: str | os.PathLike[str]) -> PinnedTile:
         """Return a context manager that gives the open tile file of ``path``.
 
-        Entering it raises what :meth:`TileFile.open` raises.
+        Entering it raises what :meth:`TileFile.open` raises, and :class:`.DekerIntegrityError`
+        for a file behind a symbolic link inside its shard.
         """
         return PinnedTile(self, os.fspath(path))
 
@@ -91,6 +97,7 @@ class TileCache:
                 self._entries.move_to_end(path)
                 entry.pins += 1
                 return entry
+        self._check_folder(os.path.dirname(path))  # noqa: PTH120 - in microseconds
         opened = _Entry(_opened(path))
         with self._lock:
             entry = self._entries.setdefault(path, opened)
@@ -100,6 +107,13 @@ class TileCache:
             surplus = max(0, len(self._entries) - self._capacity)
             self._retire([self._entries.popitem(last=False)[1] for _ in range(surplus)])
         return entry
+
+    def _check_folder(self, folder: str) -> None:
+        if folder not in self._folders:
+            require_own_folder(folder)
+            if len(self._folders) >= _FOLDERS_KEPT:
+                self._folders.clear()
+            self._folders.add(folder)
 
     def _unpin(self, entry: _Entry) -> None:
         with self._lock:

@@ -170,6 +170,9 @@ def _shuffle(data: Bytes, itemsize: int) -> Bytes:
 
 def _unshuffle(data: Bytes, itemsize: int, out: Bytes) -> None:
     count = len(data) // itemsize
+    if not count:  # a file may name any size: there would be as many turns
+        out[:] = data
+        return
     planes = data[: count * itemsize].reshape(itemsize, count)
     items = out[: count * itemsize].reshape(count, itemsize)
     for k in range(itemsize):

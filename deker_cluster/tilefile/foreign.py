@@ -6,6 +6,7 @@ crafted files, so do this for files of trusted origin only.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,8 @@ from deker_cluster.errors import DekerMetaDataError
 from deker_cluster.tilefile.index import TileIndex, block_table, check_dtype
 
 __all__ = ["index_of_hdf5"]
+
+_MAX_CHUNKS = 10_000_000
 
 
 def index_of_hdf5(path: str | os.PathLike[str], dataset: str = "data") -> TileIndex:
@@ -64,6 +67,11 @@ def index_of_hdf5(path: str | os.PathLike[str], dataset: str = "data") -> TileIn
             return _index(opened, plist, raw)
 
 
+def _require_in_file(start: int, size: int, file_bytes: int, name: str) -> None:
+    if start + size > file_bytes:
+        raise DekerMetaDataError(f"The data of {name!r} does not lie in the file, which is cut.")
+
+
 def _index(dataset: Any, plist: Any, raw: BinaryIO) -> TileIndex:
     dtype, shape = dataset.dtype, tuple(map(int, dataset.shape))
     file_bytes = os.fstat(raw.fileno()).st_size
@@ -75,12 +83,16 @@ def _index(dataset: Any, plist: Any, raw: BinaryIO) -> TileIndex:
         if start is None:
             raise DekerMetaDataError(f"Nothing was ever written to {dataset.name!r}.")
         data_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        _require_in_file(start, data_bytes, file_bytes, dataset.name)
         offsets, sizes, masks = block_table(start, data_bytes)
         chunk_shape = None
     else:
         chunk_shape = tuple(map(int, dataset.chunks))
         grid = tuple(-(-n // c) for n, c in zip(shape, chunk_shape, strict=True))
-        count = int(np.prod(grid))
+        count = math.prod(grid)
+        # Every chunk is a few bytes of the file, or was never written; those take memory, too.
+        if count > _MAX_CHUNKS:
+            raise DekerMetaDataError(f"{dataset.name!r} has {count} chunks; it cannot be a tile.")
         start = 0
         offsets, sizes = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
         masks = np.zeros(count, np.uint32)
@@ -88,6 +100,7 @@ def _index(dataset: Any, plist: Any, raw: BinaryIO) -> TileIndex:
         def note(chunk: Any) -> None:
             position = [o // c for o, c in zip(chunk.chunk_offset, chunk_shape, strict=True)]
             number = np.ravel_multi_index(position, grid)
+            _require_in_file(chunk.byte_offset, chunk.size, file_bytes, dataset.name)
             offsets[number], sizes[number] = chunk.byte_offset, chunk.size
             masks[number] = chunk.filter_mask
 

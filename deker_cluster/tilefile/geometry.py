@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from operator import index as index_
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -95,12 +96,16 @@ def resolve_region(region: Region, shape: tuple[int, ...]) -> tuple[Axis, ...]:
         if not isinstance(part, slice):
             axes.append(_points_axis(part, axis, shape))
             continue
-        start = 0 if part.start is None else part.start
-        stop = size if part.stop is None else part.stop
-        step = 1 if part.step is None else part.step
+        try:
+            start = 0 if part.start is None else index_(part.start)
+            stop = size if part.stop is None else index_(part.stop)
+            step = 1 if part.step is None else index_(part.step)
+        except TypeError as error:
+            raise DekerIndexError(f"{part!r:.80} on axis {axis} has no whole numbers.") from error
         if not (0 <= start <= size and 0 <= stop <= size and step >= 1):
             raise DekerIndexError(f"{part} on axis {axis} does not lie in a tile of shape {shape}.")
-        axes.append(Axis(int(start), max(0, -(-(stop - start) // step)), int(step)))
+        # A step beyond the tile, which may be any number, has one cell at most.
+        axes.append(Axis(start, max(0, -(-(stop - start) // step)), min(step, max(size, 1))))
     return tuple(axes)
 
 

@@ -28,6 +28,10 @@ __all__ = ["decode", "encode", "resolve_filters"]
 _PLUGINS = hdf5plugin.get_filters()
 """Importing hdf5plugin registers its filters with HDF5; naming them here keeps the import."""
 
+_KNOWN = frozenset({1, 2, 3, 4, 5, 6, 32000, *hdf5plugin.FILTERS.values()})
+"""HDF5's own filters, h5py's and hdf5plugin's. For any other number HDF5 would look for a program
+to load, and run it."""
+
 _WRITABLE = 1
 _NO_TREE = (1 << 64) - 1
 """The address of a B-tree that does not exist yet."""
@@ -80,6 +84,9 @@ def decode(stored: memoryview, mask: int, filters: Filters, out: np.ndarray[Any,
     DekerIntegrityError
         HDF5 cannot decode these bytes, or not into a chunk.
     """
+    strange = [number for number, _ in filters if number not in _KNOWN]
+    if strange:
+        raise DekerIntegrityError(f"the file names HDF5 filters that nobody here has: {strange}")
     one = (1,) * out.ndim
     made = skeleton(out.dtype, out.shape, out.shape, filters, bytes(out.itemsize), meta_room(2), 0)
     tree_at = len(made.metadata)

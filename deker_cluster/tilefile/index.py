@@ -63,7 +63,7 @@ MAGIC: Final = b"\x89DKRTIL\n"
 VERSION: Final = 1
 _HEADER: Final = struct.Struct("<8sHBBBBHIIQQQQIIQ")
 _DTYPE_TEXT: Final = re.compile(r"[<>|][iufc][0-9]{1,2}")
-_MAX_INDEX_BYTES: Final = 1 << 30
+_MAX_INDEX_BYTES: Final = 1 << 28  # about ten million chunks
 _MAX_RANK: Final = 32
 _MAX_FILTERS: Final = 32
 _MAX_CHUNK_BYTES: Final = (1 << 32) - 1
@@ -275,6 +275,9 @@ def _parse(packed: bytes) -> TileIndex:
         or (userblock_bytes <= meta_offset and meta_offset + meta_bytes <= data_start),
         "place of the attributes",
     )
+    # They are read at once. An attribute ends at 64 KiB, a chunk's entry takes some 100 bytes.
+    small = meta_bytes <= 1 << 16 and data_start - userblock_bytes <= (count + 1024) << 10
+    _require(meta_bytes == 0 or small, "length of the metadata")
     cursor = _Cursor(packed, _HEADER.size)
     at = cursor.take(text_bytes)
     dtype = _parse_dtype(packed[at : cursor.at])
@@ -309,6 +312,8 @@ def _parse(packed: bytes) -> TileIndex:
             and (offsets + sizes).max() <= file_bytes,
             "a chunk outside the file",
         )
+        longest = 2 * chunk_bytes + 65_536  # no filter makes more of a chunk, with its headers
+        _require(int(sizes.max()) <= longest, "the size of a stored chunk")
         all_skipped = (1 << n_filters) - 1
         highest = int(masks.max())
         _require(highest <= all_skipped, "a filter mask")

@@ -55,7 +55,7 @@ def tile_path(array_id: str, ordinal: int, version: int) -> str:
         ``array_id`` is not a lower-case UUID, or a number is not in 0..2**64-1.
     """
     for name, value in (("ordinal", ordinal), ("version", version)):
-        if not 0 <= value < _MAX_NUMBER:
+        if not hasattr(value, "__index__") or not 0 <= value < _MAX_NUMBER:
             raise DekerValidationError(f"The {name} of a tile is in 0..2**64-1, not {value!r}.")
     return f"{array_dir(array_id)}/{ordinal // _TILES_PER_DIR:x}/{ordinal:d}-{version:d}.h5"
 

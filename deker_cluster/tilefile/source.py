@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
@@ -97,6 +98,15 @@ class StoredRanges:
                 return into
 
 
+def _open_own(path: str | os.PathLike[str], flags: int) -> int:
+    try:
+        return os.open(path, flags)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise DekerIntegrityError("the tile's file is a symbolic link") from error
+
+
 def _load_index(fd: int, index: TileIndex | None) -> TileIndex:
     if index is None:
         head = os.pread(fd, _FIRST_READ_BYTES, 0)
@@ -149,7 +159,9 @@ class TileFile:
             It cannot be opened or read; FileNotFoundError if it was swept.
         """
         # What is no file after all, but a pipe, would be waited for.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        # A shard has no links: one that is there leads to somebody else's file.
+        fd = _open_own(path, flags | os.O_NOFOLLOW) if index is None else os.open(path, flags)
         try:
             index = _load_index(fd, index)
         except BaseException:
@@ -209,7 +221,10 @@ class TileFile:
         if xxhash.xxh3_64_intdigest(container) != index.container_checksum:
             raise DekerIntegrityError("the HDF5 metadata does not match its checksum")
         at = index.meta_offset - start
-        meta = json.loads(container[at : at + index.meta_bytes])
+        try:
+            meta = json.loads(container[at : at + index.meta_bytes])
+        except (ValueError, RecursionError) as error:
+            raise DekerIntegrityError(f"the attributes are not JSON: {error}") from error
         if not isinstance(meta, dict):
             raise DekerIntegrityError("the attributes of the tile are not a JSON object")
         return meta

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from deker_cluster.transport.messages import (
+        Buffer,
         FetchReply,
         FetchRequest,
         Inventory,
+        JournalContents,
+        JournalPosition,
         TileBlob,
         TileCheck,
+        TileDescription,
         TileKey,
     )
 
@@ -122,6 +126,10 @@ class ActorShard:
         """See :meth:`ShardHandle.discard_array`."""
         self._call("discard_array", array_id, up_to_version)
 
+    def remove(self, paths: Sequence[str]) -> None:
+        """See :meth:`ShardHandle.remove`."""
+        self._call("remove", list(paths))
+
     def inventory(
         self, after: str | None, limit: int, arrays: Sequence[str] | None = None
     ) -> Inventory:
@@ -141,6 +149,34 @@ class ActorShard:
             "verify", list(checks), deep, extra_s=extra_s if deep else 0.0
         )
         return problems
+
+    def describe(self, keys: Sequence[TileKey]) -> list[TileDescription | None]:
+        """See :meth:`ShardHandle.describe`."""
+        found: list[TileDescription | None] = self._call("describe", list(keys))
+        return found
+
+    def journal_position(self) -> JournalPosition:
+        """See :meth:`ShardHandle.journal_position`."""
+        position: JournalPosition = self._call("journal_position")
+        return position
+
+    def journal_append(self, batch: Buffer, *, fsync: bool) -> int:
+        """See :meth:`ShardHandle.journal_append`."""
+        return int(self._call("journal_append", batch, fsync))
+
+    def journal_install(self, checkpoint: Buffer, *, fsync: bool) -> int:
+        """See :meth:`ShardHandle.journal_install`."""
+        extra_s = len(checkpoint) / _SLOW_DISK_BYTES_PER_S
+        return int(self._call("journal_install", pa.py_buffer(checkpoint), fsync, extra_s=extra_s))
+
+    def journal_contents(self) -> JournalContents:
+        """See :meth:`ShardHandle.journal_contents`."""
+        contents: JournalContents = self._call("journal_contents")
+        return contents
+
+    def journal_compact(self, *, fsync: bool) -> bool:
+        """See :meth:`ShardHandle.journal_compact`."""
+        return bool(self._call("journal_compact", fsync))
 
 
 def _out_of_band(blob: TileBlob) -> TileBlob:

@@ -19,16 +19,20 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
+    "Buffer",
     "FetchReply",
     "FetchRequest",
     "FetchedTile",
     "Inventory",
+    "JournalContents",
+    "JournalPosition",
     "ListedFile",
     "MISSING_FILE",
     "Region",
     "ShardHandle",
     "TileBlob",
     "TileCheck",
+    "TileDescription",
     "TileKey",
 ]
 
@@ -96,6 +100,8 @@ class ListedFile:
     key: TileKey
     temporary: bool
     """Not in place: still being written, or left behind by a writer that was killed."""
+    age_s: float
+    """Since it was last written to, by the clock of the shard's machine."""
 
 
 @attrs.frozen
@@ -120,6 +126,41 @@ class TileCheck:
     """As in ``numpy.dtype.str``; None: any."""
     shape: tuple[int, ...] | None = None
     """Cells; None: any."""
+
+
+@attrs.frozen
+class TileDescription:
+    """What a tile file says of itself."""
+
+    digest: int
+    stored_bytes: int
+    time_ms: int
+    """When it was last changed, Unix time."""
+    meta: dict[str, Any]
+    """Its attribute ``meta``."""
+
+
+@attrs.frozen
+class JournalPosition:
+    """How much of the registry's journal a shard holds."""
+
+    number: int
+    """Of the last record that is in it; 0: none."""
+    digest: int
+    """Of that record, as :func:`~deker_cluster.rebuild.batches.record_digest` makes it; 0: it is
+    only known that it is in a checkpoint."""
+    tokens: int
+    """Newest token that the registry had given by then."""
+
+
+@attrs.frozen(eq=False)
+class JournalContents:
+    """All that a shard holds of the registry's journal."""
+
+    checkpoints: tuple[Buffer, ...]
+    """The newest first; what comes after one is in the logs."""
+    logs: tuple[Buffer, ...]
+    """The oldest first."""
 
 
 class ShardHandle(Protocol):
@@ -150,6 +191,13 @@ class ShardHandle(Protocol):
         """Delete an array's tile files up to a version: a later array may bear the same id."""
         ...
 
+    def remove(self, paths: Sequence[str]) -> None:
+        """Delete files under the names that an inventory gave them, which need not be their last.
+
+        Those that are not there are passed over.
+        """
+        ...
+
     def inventory(
         self, after: str | None, limit: int, arrays: Sequence[str] | None = None
     ) -> Inventory:
@@ -175,4 +223,38 @@ class ShardHandle(Protocol):
 
         Length, index and digest are checked; if `deep`, every stored byte.
         """
+        ...
+
+    def describe(self, keys: Sequence[TileKey]) -> list[TileDescription | None]:
+        """Read what tile files say of themselves; None for one that is not there or damaged."""
+        ...
+
+    def journal_position(self) -> JournalPosition:
+        """Say how much of the registry's journal is here."""
+        ...
+
+    def journal_append(self, batch: Buffer, *, fsync: bool) -> int:
+        """Add a batch of journal records, if some are new here and none is missing before them.
+
+        Returns
+        -------
+        int
+            Number of the last record that is here: when it is below the batch's last one, the
+            batch was not added, and a checkpoint must come first.
+        """
+        ...
+
+    def journal_install(self, checkpoint: Buffer, *, fsync: bool) -> int:
+        """Put a checkpoint in the place of everything here, unless more is here already.
+
+        Returns as :meth:`journal_append`.
+        """
+        ...
+
+    def journal_contents(self) -> JournalContents:
+        """Return everything that is here."""
+        ...
+
+    def journal_compact(self, *, fsync: bool) -> bool:
+        """Fold a long journal into a checkpoint; whether there was need for it."""
         ...

@@ -6,10 +6,13 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deker_cluster.errors import StorageFullError
+from deker_cluster.failpoints import failpoint
+from deker_workers.rename_new import rename_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +32,13 @@ TEMPORARY_PREFIX = ".tmp-"
 """Begins the name of every file that is still being written."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_COMPARED_BYTES = 1 << 20
+
+_FOLDERS_KEPT = 4096
+_durable: dict[Path, int] = {}
+"""Folders whose entries this process has seen to, with their inodes: one that was removed and made
+anew is another one."""
 
 # Linux takes at most 1024 buffers in one pwritev (IOV_MAX).
 _BUFFERS_PER_CALL = 512
@@ -52,13 +62,17 @@ def storage_errors(where: Path) -> Iterator[None]:
 
 
 def write_files(
-    files: Sequence[tuple[Path, Sequence[tuple[int, Buffer]]]], *, fsync: bool = True
+    files: Sequence[tuple[Path, Sequence[tuple[int, Buffer]]]],
+    *,
+    fsync: bool = True,
+    root: Path | None = None,
 ) -> None:
     """Write files as (path, segments) so that all are durable when this returns.
 
-    Each is written under a temporary name beside its place, synced, renamed, and its folder
-    synced: a crash leaves a temporary file or the whole one, never a part under the final name.
-    The syncs come after all the writes, so that the file system can gather them.
+    Each is written under a temporary name beside its place, synced, given its final name, and its
+    folder synced: a crash leaves a temporary file or the whole one, never a part under the final
+    name. The syncs come after all the writes, so that the file system can gather them.
+    A final name is given once: a repetition with the same bytes is well, other bytes are refused.
 
     Parameters
     ----------
@@ -66,29 +80,38 @@ def write_files(
         Final path, and segments (offset, bytes) that together fill the file.
     fsync
         False leaves the bytes to the operating system: a power cut may lose them.
+    root
+        As for :func:`make_directory`, for the folders of all files.
 
     Raises
     ------
     StorageFullError
-        No room. No temporary file is left; what was renamed already stays, for the caller to
+        No room. No temporary file is left; what has its final name stays, for the caller to
         delete: a repetition of the same call may have put it there, and been acknowledged.
+    FileExistsError
+        Under one of the names (its ``filename``) are other bytes, which stay as they are.
     """
     staged: list[tuple[Path, Path]] = []
     where = files[0][0].parent if files else Path()
     with storage_errors(where):
         try:
+            failpoint("stage.begin")
             for path, segments in files:
                 temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
                 staged.append((temporary, path))
-                _write(temporary, segments, fsync=fsync)
+                _write(temporary, segments, fsync=fsync, root=root)
+            failpoint("stage.written")
             if fsync:
                 for temporary, _ in staged:
                     _fsync_file(temporary)
+            failpoint("stage.synced")
             for temporary, path in staged:
-                temporary.replace(path)
+                _put_in_place(temporary, path, fsync=fsync)
+            failpoint("stage.renamed")
             if fsync:
                 for folder in {path.parent for path, _ in files}:
                     fsync_directory(folder)
+            failpoint("stage.done")
         except BaseException:
             for temporary, _ in staged:
                 with contextlib.suppress(OSError):
@@ -101,14 +124,33 @@ def final_name(name: str) -> str:
     return name.split("-", 2)[-1] if name.startswith(TEMPORARY_PREFIX) else name
 
 
-def make_directory(path: Path, *, fsync: bool = True) -> None:
-    """Create a directory and its missing parents; their entries are durable on return."""
-    if path.is_dir():
-        return
-    make_directory(path.parent, fsync=fsync)
-    path.mkdir(exist_ok=True)
+def make_directory(path: Path, *, fsync: bool = True, root: Path | None = None) -> None:
+    """Create a directory and its missing parents; their entries are durable on return.
+
+    Parameters
+    ----------
+    root
+        A folder above `path` whose own entry is durable. With it, entries of folders in between
+        that are there already are made durable, too: whoever made them may have been killed
+        before it had. Each process does that once for each folder.
+    """
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        found = None
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        if not fsync or root is None or path == root or _durable.get(path) == found.st_ino:
+            return
+        make_directory(path.parent, fsync=fsync, root=root)
+    else:
+        make_directory(path.parent, fsync=fsync, root=None if path == root else root)
+        path.mkdir(exist_ok=True)
+        found = path.stat()
     if fsync:
         fsync_directory(path.parent)
+        if len(_durable) >= _FOLDERS_KEPT:
+            _durable.clear()
+        _durable[path] = found.st_ino
 
 
 def fsync_directory(path: Path) -> None:
@@ -128,8 +170,33 @@ def _fsync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write(path: Path, segments: Sequence[tuple[int, Buffer]], *, fsync: bool) -> None:
-    descriptor = _create(path, fsync=fsync)
+def _put_in_place(temporary: Path, path: Path, *, fsync: bool) -> None:
+    """Give a file its final name; what has that name already is never replaced."""
+    try:
+        rename_new(temporary, path)
+    except FileExistsError:
+        _require_same(temporary, path)
+        temporary.unlink()
+        if fsync:
+            # Whoever put it there may have been killed before this, or not have asked for it.
+            _fsync_file(path)
+
+
+def _require_same(temporary: Path, path: Path) -> None:
+    with temporary.open("rb") as new, path.open("rb") as old:
+        while True:
+            part = new.read(_COMPARED_BYTES)
+            if part != old.read(_COMPARED_BYTES):
+                text = "there is another file of this name, which stays"
+                raise FileExistsError(errno.EEXIST, text, str(path))
+            if not part:
+                return
+
+
+def _write(
+    path: Path, segments: Sequence[tuple[int, Buffer]], *, fsync: bool, root: Path | None
+) -> None:
+    descriptor = _create(path, fsync=fsync, root=root)
     try:
         for offset, buffers in _runs(segments):
             _write_run(descriptor, offset, buffers)
@@ -137,11 +204,11 @@ def _write(path: Path, segments: Sequence[tuple[int, Buffer]], *, fsync: bool) -
         os.close(descriptor)
 
 
-def _create(path: Path, *, fsync: bool) -> int:
+def _create(path: Path, *, fsync: bool, root: Path | None) -> int:
     for _ in range(_FOLDER_ATTEMPTS):
         # A sweep may remove the folder as empty between the two lines.
         with contextlib.suppress(FileNotFoundError):
-            make_directory(path.parent, fsync=fsync)
+            make_directory(path.parent, fsync=fsync, root=root)
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
 

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deker_cluster.transport.messages import (
+        Buffer,
         FetchReply,
         FetchRequest,
         Inventory,
+        JournalContents,
+        JournalPosition,
         TileBlob,
         TileCheck,
+        TileDescription,
         TileKey,
     )
     from deker_cluster.uri import Address
@@ -155,6 +159,10 @@ class ShardServer:
         """See :meth:`ShardHandle.discard_array`."""
         self._ready().discard_array(array_id, up_to_version)
 
+    def remove(self, paths: Sequence[str]) -> None:
+        """See :meth:`ShardHandle.remove`."""
+        self._ready().remove(paths)
+
     def inventory(
         self, after: str | None, limit: int, arrays: Sequence[str] | None = None
     ) -> Inventory:
@@ -168,3 +176,27 @@ class ShardServer:
     def verify(self, checks: Sequence[TileCheck], deep: bool) -> list[str | None]:
         """See :meth:`ShardHandle.verify`."""
         return self._ready().verify(checks, deep=deep)
+
+    def describe(self, keys: Sequence[TileKey]) -> list[TileDescription | None]:
+        """See :meth:`ShardHandle.describe`."""
+        return self._ready().describe(keys)
+
+    def journal_position(self) -> JournalPosition:
+        """See :meth:`ShardHandle.journal_position`."""
+        return self._ready().journal_position()
+
+    def journal_append(self, batch: Buffer, fsync: bool) -> int:
+        """See :meth:`ShardHandle.journal_append`."""
+        return self._ready().journal_append(batch, fsync=fsync)
+
+    def journal_install(self, checkpoint: Buffer, fsync: bool) -> int:
+        """See :meth:`ShardHandle.journal_install`."""
+        return self._ready().journal_install(checkpoint, fsync=fsync)
+
+    def journal_contents(self) -> JournalContents:
+        """See :meth:`ShardHandle.journal_contents`."""
+        return self._ready().journal_contents()
+
+    def journal_compact(self, fsync: bool) -> bool:
+        """See :meth:`ShardHandle.journal_compact`."""
+        return self._ready().journal_compact(fsync=fsync)

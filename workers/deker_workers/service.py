@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from deker_workers.describing import describe_tile
 from deker_workers.inventory import list_files
+from deker_workers.journal_store import JournalStore
 from deker_workers.shard_directory import ShardDirectory
 from deker_workers.tile_store import TileStore
 
@@ -15,11 +17,15 @@ if TYPE_CHECKING:
 
     from deker_cluster.tilefile.reader import TileCache
     from deker_cluster.transport.messages import (
+        Buffer,
         FetchReply,
         FetchRequest,
         Inventory,
+        JournalContents,
+        JournalPosition,
         TileBlob,
         TileCheck,
+        TileDescription,
         TileKey,
     )
 
@@ -45,6 +51,7 @@ class ShardService:
     def __init__(self, directory: ShardDirectory, tiles: TileCache) -> None:
         self.directory = directory
         self._store = TileStore(directory.root, tiles)
+        self._journal = JournalStore(directory.root)
 
     @classmethod
     def open(
@@ -69,6 +76,10 @@ class ShardService:
         """See :meth:`ShardHandle.discard_array`."""
         self._store.discard_array(array_id, up_to_version)
 
+    def remove(self, paths: Sequence[str]) -> None:
+        """See :meth:`ShardHandle.remove`."""
+        self._store.remove(paths)
+
     def inventory(
         self, after: str | None, limit: int, arrays: Sequence[str] | None = None
     ) -> Inventory:
@@ -85,9 +96,44 @@ class ShardService:
     def present(self, paths: Sequence[str]) -> list[bool]:
         """See :meth:`ShardHandle.present`; raises as :meth:`inventory`."""
         self.directory.require()
-        return [os.path.lexists(self.directory.root / path) for path in paths]
+        return [
+            ".." not in path.split("/")
+            and not path.startswith("/")
+            and os.path.lexists(self.directory.root / path)
+            for path in paths
+        ]
 
     def verify(self, checks: Sequence[TileCheck], *, deep: bool) -> list[str | None]:
         """See :meth:`ShardHandle.verify`; raises as :meth:`inventory`."""
         self.directory.require()
         return self._store.verify(checks, deep=deep)
+
+    def describe(self, keys: Sequence[TileKey]) -> list[TileDescription | None]:
+        """See :meth:`ShardHandle.describe`; raises as :meth:`inventory`."""
+        self.directory.require()
+        return [describe_tile(self._store.path(key)) for key in keys]
+
+    def journal_position(self) -> JournalPosition:
+        """See :meth:`ShardHandle.journal_position`; raises as :meth:`inventory`."""
+        self.directory.require()
+        return self._journal.position()
+
+    def journal_append(self, batch: Buffer, *, fsync: bool = True) -> int:
+        """See :meth:`ShardHandle.journal_append`; raises as :meth:`inventory`."""
+        self.directory.require()
+        return self._journal.append(batch, fsync=fsync)
+
+    def journal_install(self, checkpoint: Buffer, *, fsync: bool = True) -> int:
+        """See :meth:`ShardHandle.journal_install`; raises as :meth:`inventory`."""
+        self.directory.require()
+        return self._journal.install(checkpoint, fsync=fsync)
+
+    def journal_contents(self) -> JournalContents:
+        """See :meth:`ShardHandle.journal_contents`; raises as :meth:`inventory`."""
+        self.directory.require()
+        return self._journal.contents()
+
+    def journal_compact(self, *, fsync: bool = True) -> bool:
+        """See :meth:`ShardHandle.journal_compact`; raises as :meth:`inventory`."""
+        self.directory.require()
+        return self._journal.compact(fsync=fsync)

@@ -12,6 +12,8 @@ import attrs
 from deker_cluster.core.ids import new_id, validate_id
 from deker_cluster.errors import DataDirectoryError, DekerValidationError, ShardUnavailableError
 from deker_workers.atomic_write import make_directory, storage_errors, write_files
+from deker_workers.identity_file import read_identity
+from deker_workers.journal_store import JOURNAL_DIR
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +26,7 @@ FORMAT_VERSION = 1
 _IDENTITY = "shard.json"
 _LOCK = "shard.lock"
 
-OWN_FILES = frozenset({_IDENTITY, _LOCK})
+OWN_FILES = frozenset({_IDENTITY, _LOCK, JOURNAL_DIR})
 """What a shard's directory holds beside the folder of its tiles."""
 
 
@@ -53,7 +55,7 @@ class ShardDirectory:
         """
         identity = root / _IDENTITY
         try:
-            stored = json.loads(identity.read_bytes())
+            stored = read_identity(identity)
         except FileNotFoundError as error:
             if shard_id is None:
                 return cls._create(root, cluster_id)

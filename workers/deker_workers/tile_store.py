@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deker_cluster.errors import DekerBaseApplicationError, DekerIntegrityError
+from deker_cluster.errors import (
+    DekerBaseApplicationError,
+    DekerIntegrityError,
+    DekerValidationError,
+)
+from deker_cluster.tilefile.confined import require_own_folder
 from deker_cluster.tilefile.layout import array_dir, parse_tile_path, tile_path
 from deker_cluster.tilefile.reader import TileCache, TileFile, stored_ranges
 from deker_cluster.transport.messages import (
@@ -23,7 +30,6 @@ from deker_workers.atomic_write import TEMPORARY_PREFIX, final_name, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from deker_cluster.tilefile.index import TileIndex
 
@@ -50,13 +56,37 @@ class TileStore:
         return self._root / tile_path(key.array_id, key.ordinal, key.version)
 
     def stage(self, blobs: Sequence[TileBlob], *, fsync: bool = True) -> None:
-        """See :meth:`ShardHandle.stage`."""
-        write_files([(self.path(blob.key), blob.segments) for blob in blobs], fsync=fsync)
+        """See :meth:`ShardHandle.stage`.
+
+        Raises
+        ------
+        DekerIntegrityError
+            A tile of that version is there and is another one; it stays as it is.
+        """
+        places = {str(self.path(blob.key)): blob for blob in blobs}
+        for folder in {os.path.dirname(place) for place in places}:  # noqa: PTH120 - cheaper
+            require_own_folder(folder)
+        try:
+            write_files(
+                [(Path(place), blob.segments) for place, blob in places.items()],
+                fsync=fsync,
+                root=self._root,
+            )
+        except FileExistsError as error:
+            key = places[error.filename].key
+            raise DekerIntegrityError(
+                f"version {key.version} exists with other contents, which stay: the registry's "
+                "token counter was set back; run deker-cluster registry verify",
+                key.array_id,
+                key.ordinal,
+                str(self._root),
+            ) from error
 
     def discard(self, keys: Sequence[TileKey]) -> None:
         """See :meth:`ShardHandle.discard`."""
         for key in keys:
             path = self.path(key)
+            require_own_folder(str(path.parent))
             try:
                 path.unlink()
             except FileNotFoundError:
@@ -68,7 +98,8 @@ class TileStore:
     def discard_array(self, array_id: str, up_to_version: int) -> None:
         """See :meth:`ShardHandle.discard_array`."""
         folder = self._root / array_dir(array_id)
-        for path in folder.glob("*/*.h5"):
+        require_own_folder(str(folder), array_dir(array_id).count("/") + 1)
+        for path in _plain_files(folder):
             placed = path.with_name(final_name(path.name))
             name = parse_tile_path(placed.relative_to(self._root).as_posix())
             if name is not None and name.version <= up_to_version:
@@ -76,6 +107,24 @@ class TileStore:
                 self._tiles.drop(str(path))
                 _remove_if_empty(path.parent)
         _remove_if_empty(folder)
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """See :meth:`ShardHandle.remove`.
+
+        Raises
+        ------
+        DekerValidationError
+            A name that no inventory gives; those before it are deleted.
+        """
+        for name in paths:
+            folder, _, last = name.rpartition("/")
+            if parse_tile_path(f"{folder}/{final_name(last)}") is None:
+                raise DekerValidationError(f"{name!r:.200} is no tile file of a shard")
+            path = self._root / name
+            require_own_folder(str(path.parent))
+            path.unlink(missing_ok=True)
+            self._tiles.drop(str(path))
+            _remove_if_empty(path.parent)
 
     def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
         """See :meth:`ShardHandle.fetch`. All goes from disk straight into one buffer."""
@@ -105,7 +154,9 @@ class TileStore:
 
     def _problem(self, check: TileCheck, deep: bool) -> str | None:
         try:
-            with TileFile.open(self.path(check.key)) as file:
+            path = self.path(check.key)
+            require_own_folder(str(path.parent))
+            with TileFile.open(path) as file:
                 problem = _difference(file.index, check)
                 if problem is None and deep:
                     file.verify()
@@ -150,6 +201,14 @@ def _difference(index: TileIndex, check: TileCheck) -> str | None:
     if check.shape is not None and index.shape != check.shape:
         return f"the tile has shape {index.shape}, the schema makes it {check.shape}"
     return None
+
+
+def _plain_files(folder: Path) -> Iterator[Path]:
+    """Yield tile files, whole or not, in the folders of an array; links lead nowhere."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as inner:
+        for entry in inner:
+            if entry.is_dir(follow_symlinks=False):
+                yield from Path(entry).glob("*.h5")
 
 
 def _remove_temporaries(path: Path) -> None:
