@@ -3,6 +3,9 @@
 PYTHON ?= python3
 NODES ?= 1
 PROGRAMS ?= 2000
+SCALE ?= 1
+ROWS ?=
+SABOTAGE ?=
 SEED ?= 1
 
 SHELL = /bin/sh
@@ -16,14 +19,17 @@ unexport PYTHONPATH
 INSTALLED = from importlib.metadata import version; \
 	[version(name) for name in ("deker-cluster", "hatchling", "mypy", "pytest", "ruff")]
 
-.PHONY: help venv demo test lint bench parity clean
+.PHONY: help venv demo test lint bench bench-protocol parity chaos clean
 
 help:
 	@echo 'make demo [NODES=3]   real imagery through a cluster on this machine'
 	@echo 'make test             all tests but the long ones (markers chaos and slow)'
 	@echo 'make lint             ruff, mypy, import-linter, contents of the wheel'
 	@echo 'make bench            the quick benchmarks'
+	@echo 'make bench-protocol   what each step of a small write and read costs'
 	@echo 'make parity           random programs on Deker itself and on this package [PROGRAMS=2000 SEED=1]'
+	@echo 'make chaos            kills, pauses, lost replies, power cuts: what must hold through all of them'
+	@echo '                      [SCALE=0.1 ROWS=1,3 SEED=1 SABOTAGE=3, which must turn row 3 red]'
 	@echo 'make clean            remove both .venv, caches, built packages, what the demo wrote'
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer).'
@@ -46,8 +52,17 @@ lint: venv
 bench: venv
 	$(BIN)/python benchmarks/run.py --quick
 
+bench-protocol: venv
+	$(BIN)/python benchmarks/protocol.py
+
 parity: venv
 	$(BIN)/python -m tests.parity.campaign --programs $(PROGRAMS) --seed $(SEED)
+
+# Without a SEED on the command line every run has a new one, which it prints.
+chaos: venv
+	$(BIN)/python -m tests.chaos.run --scale $(SCALE) $(if $(ROWS),--rows $(ROWS)) \
+		$(if $(SABOTAGE),--sabotage $(SABOTAGE)) \
+		$(if $(filter file,$(origin SEED)),,--seed $(SEED))
 
 clean:
 	rm -rf .venv .venv-deker dist demo-output .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

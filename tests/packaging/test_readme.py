@@ -21,14 +21,14 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_first_script_of_the_readme_is_the_example() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    script, _ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    script, *_ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     example = (ROOT / "examples" / "quickstart.py").read_text(encoding="utf-8")
     assert example.split('"""\n\n', 1)[1] == script
 
 
 def test_the_lines_of_the_readme_on_indices_and_filters_run(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    _, lines = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    _, lines, past = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     schema = VArraySchema(
         dtype="float32",
         dimensions=[
@@ -56,6 +56,12 @@ def test_the_lines_of_the_readme_on_indices_and_filters_run(tmp_path: Path) -> N
         assert runs.count() == 4
         assert (array[..., 0].read() == 20).all()
         assert array["2024-07", "wind"].shape == (31, 18, 36)
+        array[...] = 20.0
+        known |= {"client": client, "other": next(iter(collection))}
+        exec(past, known)  # noqa: S102
+        assert [generation.number for generation in array.history()] == [5, 4, 3, 2, 1]
+        assert (array[...].read() == 20).all()
+        assert known["change"].generation == 5
 
 
 def test_links_of_the_documentation_lead_somewhere() -> None:
