@@ -154,21 +154,22 @@ class Snapshot:
         Raises
         ------
         DekerGenerationError
-            The snapshot is closed.
+            The snapshot is closed, or its client was: that lets all pins go.
         """
-        if self._closed:
+        keeper = self._pinned.keeper
+        if self._closed or keeper.is_closed:
+            whose = "" if self._closed else "the client of "
             raise DekerGenerationError(
-                f"this snapshot of array {self.id} is closed; array.at({self.generation}) opens "
-                "its generation again, as long as it is kept"
+                f"{whose}this snapshot of array {self.id} is closed; array.at({self.generation}) "
+                "opens its generation again, as long as it is kept"
             )
-        self._pinned.keeper.stay_awake()
+        keeper.stay_awake()
         return self._pinned
 
     def close(self) -> None:
         """Let the generation go; it cannot be read from here any more. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._finalizer.detach()
+        self._closed = True
+        if self._finalizer.detach() is not None:  # for one of the threads that close it at once
             self._pinned.keeper.release(self._pinned.pin_id)
 
     def __enter__(self) -> Self:

@@ -77,8 +77,8 @@ class CoordinatorActor:
     def _serve(self) -> None:
         registry = observe_registry(self._spec.address)
         shards = ShardTable(registry, self._connect)
-        leftovers = LeftoverSweep(registry, shards)
         journal = Journal(registry, shards, self._spec.cluster_id)
+        leftovers = LeftoverSweep(registry, shards, journal.flush)
         service = CoordinatorService(
             flush=journal.flush,
             sweep=lambda: sweep_all(registry, shards, journal, leftovers),

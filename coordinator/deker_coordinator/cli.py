@@ -31,12 +31,14 @@ URI_VARIABLE = "DEKER_CLUSTER_URI"
 
 
 class _Group(click.Group):
-    """Shows our own errors as one line, without a traceback."""
+    """Shows our own errors, and those of files, as one line, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except DekerBaseApplicationError as error:
+        except BrokenPipeError:
+            raise  # whoever read the output has seen enough
+        except (DekerBaseApplicationError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
 

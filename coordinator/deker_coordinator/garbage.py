@@ -46,31 +46,36 @@ def sweep(registry: Registry, shards: ShardTable, flush: Callable[[], object] | 
       error. Were they forgotten first, the files would stay for ever.
 
     An item that cannot be deleted now, as its shard does not answer, stays for a later sweep and
-    does not keep others of its batch.
+    does not keep others; the shard is not asked again in this one.
     """
     registry.expire_leases(_BATCH)
     registry.expire_pins(_BATCH)
     registry.trim_histories(_BATCH)
-    done = 0
-    while items := registry.garbage(_BATCH):
+    done = passed = 0
+    away: set[int] = set()
+    while items := registry.garbage(_BATCH, passed):
         failpoint("sweep.listed")
         if flush is not None:
             flush()
         failpoint("sweep.journaled")
         shards.refresh()
-        failed = _delete(items, registry, shards)
+        failed = _delete(items, registry, shards, away)
         failpoint("sweep.deleted")
         gone = [item.member for item in items if item.member not in failed]
         if gone:
             done += registry.forget(gone)
             failpoint("sweep.forgotten")
-        if failed:
-            break
+        passed += len(failed)
     return done
 
 
-def _delete(items: Sequence[GarbageItem], registry: Registry, shards: ShardTable) -> set[bytes]:
-    """Delete the files of `items`; return the members of those where that failed."""
+def _delete(
+    items: Sequence[GarbageItem], registry: Registry, shards: ShardTable, away: set[int]
+) -> set[bytes]:
+    """Delete the files of `items`; return the members of those where that failed.
+
+    Shards that do not answer are added to `away`; what is there is not asked.
+    """
     failed: set[bytes] = set()
     doomed: dict[int, list[tuple[TileKey, bytes]]] = defaultdict(list)
     known = {shard.record.number: shard for shard in shards.all()}
@@ -85,8 +90,8 @@ def _delete(items: Sequence[GarbageItem], registry: Registry, shards: ShardTable
                 if item.array_id in pinned:
                     # An older array of the same id, of which somebody has a snapshot.
                     failed.add(item.member)
-                else:
-                    _delete_array(item, known.values())
+                elif not _delete_array(item, known.values(), away):
+                    failed.add(item.member)
             else:
                 for number, key in _files(item, current, known):
                     doomed[number].append((key, item.member))
@@ -94,19 +99,37 @@ def _delete(items: Sequence[GarbageItem], registry: Registry, shards: ShardTable
             logger.warning("garbage %r was not swept: %s", item.member[:80], error)
             failed.add(item.member)
     for number, files in doomed.items():
-        try:
-            known[number].handle.discard([key for key, _ in files])
-        except (DekerBaseApplicationError, OSError) as error:
-            logger.warning("%d files of shard %d were not swept: %s", len(files), number, error)
+        if not _discard(known[number], [key for key, _ in files], away):
             failed.update(member for _, member in files)
     return failed
 
 
-def _delete_array(item: GarbageItem, shards: Iterable[Shard]) -> None:
+def _discard(shard: Shard, keys: Sequence[TileKey], away: set[int]) -> bool:
+    number = shard.record.number
+    if number in away:
+        return False
+    try:
+        shard.handle.discard(keys)
+    except (DekerBaseApplicationError, OSError) as error:
+        logger.warning("%d files of shard %s were not swept: %s", len(keys), shard.name, error)
+        away.add(number)
+    return number not in away
+
+
+def _delete_array(item: GarbageItem, shards: Iterable[Shard], away: set[int]) -> bool:
     if item.array_id is None or item.token is None:
-        return
+        return True
+    whole = True
     for shard in shards:
-        shard.handle.discard_array(item.array_id, item.token)
+        number = shard.record.number
+        try:
+            if number not in away:
+                shard.handle.discard_array(item.array_id, item.token)
+        except (DekerBaseApplicationError, OSError) as error:
+            logger.warning("an array on shard %s was not swept: %s", shard.name, error)
+            away.add(number)
+        whole = whole and number not in away
+    return whole
 
 
 def _current_entries(

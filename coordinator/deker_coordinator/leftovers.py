@@ -34,6 +34,8 @@ class LeftoverSweep:
 
     Parameters
     ----------
+    flush
+        See :func:`delete_leftovers`.
     clock
         Seconds, for when the next round begins; the first one is due an hour after the start.
     """
@@ -42,11 +44,13 @@ class LeftoverSweep:
         self,
         registry: Registry,
         shards: ShardTable,
+        flush: Callable[[], object] | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._shards = shards
+        self._flush = flush
         self._clock = clock
         self._due = clock() + _EVERY_S
         self._places: list[tuple[int, str | None]] = []
@@ -69,21 +73,38 @@ class LeftoverSweep:
             return 0
         # Taken out first: a place where this fails must not keep the round from its end.
         number, after = self._places.pop()
-        deleted, after = delete_leftovers(self._registry, self._shards, number, after, _YOUNGEST_S)
+        deleted, after = delete_leftovers(
+            self._registry, self._shards, number, after, _YOUNGEST_S, self._flush
+        )
         if after is not None:
             self._places.append((number, after))
         return deleted
 
 
 def delete_leftovers(
-    registry: Registry, shards: ShardTable, number: int, after: str | None, youngest_s: float
+    registry: Registry,
+    shards: ShardTable,
+    number: int,
+    after: str | None,
+    youngest_s: float,
+    flush: Callable[[], object] | None = None,
 ) -> tuple[int, str | None]:
     """Delete what belongs to nothing in one part of a shard's directory.
+
+    Parameters
+    ----------
+    flush
+        Brings the registry's journal to the shards' disks; raises if the registry was set back.
 
     Returns
     -------
     tuple
         How many files were deleted, and where the next part begins; None: this was the last one.
+
+    Raises
+    ------
+    ClusterNotFoundError
+        The registry is being rebuilt; nothing was deleted.
     """
     handle = shards.get(number).handle
     page = handle.inventory(after, _FILES_PER_STEP)
@@ -96,8 +117,17 @@ def delete_leftovers(
         if file.age_s >= youngest_s and file.key.version <= newest
     ]
     known = KnownFiles(registry)
-    left = [each.file.path for each in known.unknown(known.suspicious(old))]
-    if left:
-        logger.warning("%d files on shard %d belong to nothing: %s", len(left), number, left[:3])
-        handle.remove(left)
-    return len(left), page.after
+    left = known.suspicious(old)
+    # Twice, as a registry that is being rebuilt knows of nothing for a while: then there is no
+    # cluster after the first look, or the second one is at what was rebuilt.
+    for _ in range(2):
+        left = known.unknown(left)
+        if not left:
+            return 0, page.after
+        shards.refresh()
+    if flush is not None:
+        flush()
+    paths = [each.file.path for each in left]
+    logger.warning("%d files on shard %d belong to nothing: %s", len(paths), number, paths[:3])
+    handle.remove(paths)
+    return len(paths), page.after

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 import attrs
 
+from deker_cluster.core.manifest import TileEntry
 from deker_cluster.dataplane.journaling import TOKEN_HEADROOM
 from deker_cluster.errors import (
     DataDirectoryError,
     DekerBaseApplicationError,
     DekerClientError,
+    DekerInstanceNotExistsError,
     RegistryRewoundError,
 )
+from deker_cluster.rebuild.batches import NO_RECORD
 from deker_cluster.rebuild.checkpoint import pack_state, unpack_state
 from deker_cluster.rebuild.differences import Difference, differences
 from deker_cluster.rebuild.dumping import dump_state
 from deker_cluster.rebuild.loading import load_state
 from deker_cluster.rebuild.reachable import ReachableShard
 from deker_cluster.rebuild.reconstruct import (
+    MissingTile,
     Reconstruction,
     missing_tiles,
     newest_state,
@@ -33,7 +38,7 @@ from deker_workers.identity_file import read_identity
 from deker_workers.service import ShardService
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from deker_cluster.dataplane.session import Session
@@ -112,6 +117,10 @@ def rebuild(
         if address.path is not None:
             if check_directory(address.path) is None:
                 raise DataDirectoryError(f"{address.path} holds no storage")
+            if data_dirs:
+                raise DekerClientError(
+                    f"{address} is a directory, which has its shards in it: leave out --data-dir"
+                )
             data_dirs = [address.path / "shards"]
         shards = _open_shards(data_dirs)
         registry, leave = open_registry(address)
@@ -142,8 +151,10 @@ def _put(
     state = found.state
     # Above whatever the lost registry may have given: writers that still live may use it.
     state.tokens = max(state.tokens, found.leftovers.highest_version) + TOKEN_HEADROOM
-    # What is no record: it stands for the writes that the journal did not have.
-    state.number, state.digest = state.number + 1, 0
+    # What is no record: it stands for the writes that the journal did not have. Above whatever the
+    # shards hold, also where that cannot be read: else they would not take this state.
+    held = max((shard.handle.journal_position().number for shard in shards), default=0)
+    state.number, state.digest = max(state.number, held) + 1, NO_RECORD
     state.lowest_live = state.tokens + 1
     state.prune()
 
@@ -182,23 +193,34 @@ class _OpenShard(ReachableShard):
 
 def _open_shards(data_dirs: Sequence[Path]) -> list[_OpenShard]:
     """Open all shards' directories in, or below, some directories."""
-    found: list[_OpenShard] = []
+    found: dict[str, _OpenShard] = {}
     tiles = TileCache()
     for top in data_dirs:
         for depth in range(_DEPTH + 1):
             for identity in sorted(top.glob("*/" * depth + "shard.json")):
                 root = identity.parent
-                cluster_id = str(read_identity(identity)["cluster_id"])
+                try:
+                    cluster_id = str(read_identity(identity)["cluster_id"])
+                except (KeyError, TypeError, ValueError, OSError) as error:
+                    raise DataDirectoryError(
+                        f"{identity} is damaged; restore it from a backup, or move its directory "
+                        "away if its tiles are lost"
+                    ) from error
                 service = ShardService.open(root, cluster_id, tiles)
-                shard_id = service.directory.shard_id
-                found.append(_OpenShard(shard_id, str(root), service, cluster_id))
+                shard = _OpenShard(service.directory.shard_id, str(root), service, cluster_id)
+                other = found.setdefault(shard.uuid, shard)
+                if not root.samefile(other.name):
+                    raise DataDirectoryError(
+                        f"{other.name} and {root} hold the same shard; move the one away that was "
+                        "copied from the other"
+                    )
     if not found:
         places = ", ".join(str(top) for top in data_dirs) or "no directory"
         raise DataDirectoryError(
-            f"no shard's directory is in {places}; name the data directories of the cluster's "
-            "shards that are on this host: --data-dir"
+            f"no shard's directory is in {places}; restore it from a backup, or for a cluster, "
+            "name the data directories of its shards that are on this host: --data-dir"
         )
-    return found
+    return list(found.values())
 
 
 def verify(session: Session) -> Verification:
@@ -227,8 +249,20 @@ def verify(session: Session) -> Verification:
         number=live.number,
         rewound=rewound,
         differences=tuple(differences(disk, live)),
-        missing=sum(1 for _ in missing_tiles(live, shards)),
+        missing=_still_missing(session.registry, missing_tiles(live, shards)),
     )
+
+
+def _still_missing(registry: Registry, missing: Iterable[MissingTile]) -> int:
+    """Count those that were not replaced or deleted since, and swept."""
+    count = 0
+    for array_id, tiles in itertools.groupby(missing, lambda tile: tile.array_id):
+        versions = {tile.ordinal: tile.version for tile in tiles}
+        with contextlib.suppress(DekerInstanceNotExistsError):
+            values = registry.entries(array_id, list(versions)).values
+            for packed, version in zip(values, versions.values(), strict=True):
+                count += packed is not None and TileEntry.unpack(packed).version == version
+    return count
 
 
 def reachable_shards(session: Session) -> list[ReachableShard]:

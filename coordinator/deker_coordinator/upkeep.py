@@ -76,7 +76,7 @@ class Upkeep:
 
     def __init__(self, session: Session) -> None:
         registry, shards, self._journal = session.registry, session.shards, session.journal
-        leftovers = LeftoverSweep(registry, shards)
+        leftovers = LeftoverSweep(registry, shards, self._journal.flush)
         self._sweep: Callable[[], int] = lambda: sweep_all(
             registry, shards, self._journal, leftovers
         )

@@ -163,14 +163,18 @@ class Journal:
             if not rewound:
                 self._registry.journal_done(held.number)
         if rewound:
-            self._held = None
-            self._registry.raise_tokens(held.tokens + TOKEN_HEADROOM)
-            raise RegistryRewoundError(
-                f"the registry has made {page.last} journal records, but a shard holds "
-                f"{held.number} that are not all the same: it was set back. Nothing is deleted "
-                "from disk meanwhile; see what is missing by: deker-cluster registry verify, and "
-                "bring it back by: deker-cluster registry rebuild --replace"
-            )
+            raise self._rewound(page.last)
+
+    def _rewound(self, last: int) -> RegistryRewoundError:
+        self._held = None
+        held = self._position
+        self._registry.raise_tokens(held.tokens + TOKEN_HEADROOM)
+        return RegistryRewoundError(
+            f"the registry has made {last} journal records, but a shard holds "
+            f"{held.number} that are not all the same: it was set back. Nothing is deleted "
+            "from disk meanwhile; see what is missing by: deker-cluster registry verify, and "
+            "bring it back by: deker-cluster registry rebuild --replace"
+        )
 
     def _look(self) -> JournalPosition:
         """Ask the shards how much of the journal they hold."""
@@ -195,12 +199,15 @@ class Journal:
                 )
             return held
 
-        found = self._each(self._holders(), append)
+        try:
+            found = self._each(self._holders(), append)
+        except RegistryRewoundError as error:
+            raise self._rewound(batch.last) from error
         tokens = max(self._position.tokens, batch.tokens)
         if max(found.values()) > batch.last:
             self._held = None  # another process is ahead, or the registry was set back
         else:
-            self._held = JournalPosition(batch.last, record_digest(batch.records[-1][1]), tokens)
+            self._held = JournalPosition(batch.last, batch.digest, tokens)
 
     def _put_state(self) -> None:
         """Begin the journal anew, from what the registry holds: it has given up records."""
@@ -255,6 +262,8 @@ class Journal:
                 continue
             try:
                 found[shard.record.number] = call(shard)
+            except RegistryRewoundError:
+                raise
             except (DekerBaseApplicationError, OSError) as error:
                 logger.warning("shard %s does not take the journal: %s", shard.name, error)
                 self._shunned[shard.record.number] = time.monotonic() + _SHUN_S

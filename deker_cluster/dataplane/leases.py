@@ -187,13 +187,20 @@ class LeaseKeeper:
     ) -> tuple[Lease, float]:
         """Return the lease, and when it was asked for."""
         give_up = time.monotonic() + timeout_s
+        asker = uuid.uuid4().hex
         # Who does not wait gets no place in the queue, for which others would have to wait.
-        waiter = uuid.uuid4().hex if timeout_s > 0 else None
-        with self._queueing(waiter):
+        waiter = asker if timeout_s > 0 else None
+        with self._queueing(asker, waits=timeout_s > 0):
             while True:
                 asked = time.monotonic()
                 answer = self._registry.acquire(
-                    tiles, self._owner, LEASE_TTL_S, collections, waiter=waiter, held=held
+                    tiles,
+                    self._owner,
+                    LEASE_TTL_S,
+                    collections,
+                    waiter=waiter,
+                    held=held,
+                    operation_id=asker,
                 )
                 if isinstance(answer, Lease):
                     return answer, asked
@@ -207,16 +214,17 @@ class LeaseKeeper:
                 )
 
     @contextlib.contextmanager
-    def _queueing(self, waiter: str | None) -> Iterator[None]:
+    def _queueing(self, asker: str, *, waits: bool) -> Iterator[None]:
         """Leave the queue when the block fails, whatever the reason is."""
         try:
             yield
         except RegistryUnavailableError:
             raise  # nobody is there to be told, and the place in the queue is forgotten soon
-        except BaseException:
-            if waiter is not None:
+        except BaseException as error:
+            # Ctrl-C may come before the reply that tiles were granted.
+            if waits or not isinstance(error, DekerBaseApplicationError):
                 with contextlib.suppress(DekerBaseApplicationError):
-                    self._registry.withdraw(waiter)
+                    self._registry.withdraw(asker)
             raise
 
     def _keep(self, token: int, asked: float) -> None:
@@ -224,10 +232,11 @@ class LeaseKeeper:
         with self._changed:
             self._held[token] = lease
             if self._thread is None:
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._renew_for_ever, name="deker-leases", daemon=True
                 )
-                self._thread.start()
+                thread.start()  # may fail: the next lease tries again then
+                self._thread = thread
             elif lease.due < self._wakes_at:
                 self._changed.notify()
 

@@ -21,7 +21,7 @@ from deker_cluster.failpoints import failpoint
 from deker_cluster.registry.models import Entries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     import numpy.typing as npt
@@ -103,9 +103,9 @@ class PinKeeper:
 
     def _start_anew(self) -> None:
         self._lock = threading.Lock()
-        # What is put here wakes the thread: the id of a pin to let go, True to renew all, or None.
+        # What is put here wakes the thread, and it does that with the pin.
         # Unlike locks and events, this queue may be used from a finaliser.
-        self._messages: SimpleQueue[str | bool | None] = SimpleQueue()
+        self._messages: SimpleQueue[tuple[Callable[[str], object], str] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def take(
@@ -167,7 +167,7 @@ class PinKeeper:
         """Keep a pin that came out of a pickle: the thread renews it at once."""
         pinned = PinnedGeneration(self, **state)
         self._hold(pinned.pin_id, shared=True)
-        self._messages.put(True)
+        self._messages.put((self._renew, pinned.pin_id))
         return pinned
 
     def release(self, pin_id: str) -> None:
@@ -186,7 +186,7 @@ class PinKeeper:
 
     def abandon(self, pin_id: str) -> None:
         """Have the thread release a pin. Never waits: for finalisers."""
-        self._messages.put(pin_id)
+        self._messages.put((self.release, pin_id))
 
     def has_ended(self, pin_id: str) -> bool:
         """Ask the registry whether a pin has ended; one that has not is renewed."""
@@ -201,6 +201,11 @@ class PinKeeper:
         if self._thread is None:
             with self._lock:
                 self._start_thread()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether all pins were let go."""
+        return self._closed
 
     def close(self) -> None:
         """Let all pins go."""
@@ -241,12 +246,13 @@ class PinKeeper:
             try:
                 message = self._messages.get(timeout=max(due - time.monotonic(), 0))
             except Empty:
-                message = True
-            if message is True:
                 pause_s = _RENEW_EVERY_S if self._renew_all() else _TRY_AGAIN_S
                 due = time.monotonic() + pause_s
-            elif isinstance(message, str):
-                self.release(message)
+            else:
+                if message is not None:
+                    action, pin_id = message
+                    if action(pin_id) is False:
+                        due = min(due, time.monotonic() + _TRY_AGAIN_S)
             with self._lock:
                 if not self._pins:
                     self._thread = None
@@ -255,18 +261,24 @@ class PinKeeper:
     def _renew_all(self) -> bool:
         """Renew all pins; say whether the registry answered."""
         with self._lock:
-            pins = [(pin_id, pin) for pin_id, pin in self._pins.items() if not pin.lost]
-        for pin_id, pin in pins:
-            try:
-                if self._registry.renew_pin(pin_id, PIN_TTL_S):
-                    continue
-            except DekerBaseApplicationError as error:
-                if not self._closed:
-                    logger.warning("pins of snapshots could not be renewed: %s", error)
-                return False
-            if pin_id in self._pins:
-                pin.lost = True
-                logger.warning("pin %s has ended while its snapshot was in use", pin_id)
+            pin_ids = list(self._pins)
+        # When it does not, the others would wait for the same silent server.
+        return all(self._renew(pin_id) for pin_id in pin_ids)
+
+    def _renew(self, pin_id: str) -> bool:
+        """Renew a pin; say whether the registry answered."""
+        pin = self._pins.get(pin_id)
+        if pin is None or pin.lost:
+            return True
+        try:
+            there = self._registry.renew_pin(pin_id, PIN_TTL_S)
+        except DekerBaseApplicationError as error:
+            if not self._closed:
+                logger.warning("pins of snapshots could not be renewed: %s", error)
+            return False
+        if not there and pin_id in self._pins:
+            pin.lost = True
+            logger.warning("pin %s has ended while its snapshot was in use", pin_id)
         return True
 
     def _forked(self, *, child: bool) -> None:

@@ -211,10 +211,11 @@ def _read_local(
     if job.shard.root is None:
         raise ValueError(f"shard {job.shard.name} is not local")
     key = TileKey(array.id, job.projection.ordinal, job.entry.version)
-    path = job.shard.root / tile_path(key.array_id, key.ordinal, key.version)
+    # Text, as joining paths takes a tenth of a small read.
+    path = f"{job.shard.root}/{tile_path(key.array_id, key.ordinal, key.version)}"
     out = view[job.projection.target]
     executor = session.executor if spread and out.nbytes > _SMALL_READ_BYTES else None
-    with tile_errors(key, job.shard.name), session.tiles.pinned(str(path)) as file:
+    with tile_errors(key, job.shard.name), session.tiles.pinned(path) as file:
         check_digest(file.index, job.entry)
         read_region(
             file.index,

@@ -48,9 +48,11 @@ def check_integrity(
     ----------
     level
         1: the metadata of every collection can be used. 2: those of every array too, its primary
-        attributes lead to it, and no writer that died left locks. 3: every tile has its file on
-        its shards, with the committed digest, the right length, dtype and shape, and no file there
-        belongs to nothing. 4: every stored byte matches its checksum. 0 counts as 1, more as 4.
+        attributes lead to it, and no writer that died left locks. 3: every tile, also of
+        generations that history or snapshots keep, has its file on its shards, with the committed
+        digest, the right length, dtype and shape, and no file there belongs to nothing. 4: every
+        stored byte matches its checksum. 0 counts as 1, more as 4. Snapshots of deleted arrays are
+        not looked at.
     stop_on_error
         Raise the first finding; else collect all.
     to_file

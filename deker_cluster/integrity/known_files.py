@@ -12,13 +12,13 @@ from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DekerMetaDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from deker_cluster.registry.client import Registry
     from deker_cluster.registry.report_models import CurrentTiles
     from deker_cluster.transport.messages import ListedFile
 
-__all__ = ["KnownFiles", "Suspect"]
+__all__ = ["KnownFiles", "Suspect", "kept_pasts"]
 
 _ARRAYS_PER_CALL = 1000
 
@@ -141,15 +141,23 @@ class KnownFiles:
         self, array_ids: Iterable[str], kept: dict[str, set[tuple[int, int, int]]]
     ) -> None:
         """Add what history and pins keep of arrays: (ordinal, version, shard)."""
-        wanted = iter(sorted(set(array_ids) - kept.keys()))
-        while some := list(islice(wanted, _HISTORIES_PER_CALL)):
-            for array_id, versions in self._registry.kept_versions(some).items():
-                kept[array_id] = {
-                    (ordinal, entry.version, number)
-                    for ordinal, packed in versions
-                    for entry in [TileEntry.unpack(packed)]
-                    for number in entry.shards
-                }
+        wanted = sorted(set(array_ids) - kept.keys())
+        for array_id, versions in kept_pasts(self._registry, wanted):
+            kept[array_id] = {
+                (ordinal, entry.version, number)
+                for ordinal, packed in versions
+                for entry in [TileEntry.unpack(packed)]
+                for number in entry.shards
+            }
+
+
+def kept_pasts(
+    registry: Registry, array_ids: Iterable[str]
+) -> Iterator[tuple[str, set[tuple[int, bytes]]]]:
+    """Yield array id and ``{(ordinal, packed entry), ...}`` that its history and its pins keep."""
+    wanted = iter(array_ids)
+    while some := list(islice(wanted, _HISTORIES_PER_CALL)):
+        yield from registry.kept_versions(some).items()
 
 
 def _committed(suspect: Suspect, current: dict[str, CurrentTiles]) -> bool:

@@ -1,4 +1,4 @@
-"""Levels 3 and 4: every tile that a manifest names is on its shards, as it was committed."""
+"""Levels 3 and 4: every tile is on its shards as it was committed, those of kept pasts too."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import attrs
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.core.planning import split_by_bytes
 from deker_cluster.errors import DekerInstanceNotExistsError, DekerMetaDataError
+from deker_cluster.integrity.known_files import kept_pasts
 from deker_cluster.integrity.report import Finding, Findings, Kind
 from deker_cluster.transport.messages import MISSING_FILE, TileCheck, TileKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from deker_cluster.dataplane.session import Session
     from deker_cluster.integrity.catalog import CheckedCollection
@@ -67,12 +68,11 @@ class TileChecker:
         self._deep = deep
 
     def check(self, collection: CheckedCollection) -> None:
-        """Check all tiles of one collection, those of one moment of each array."""
+        """Check all tiles of one collection: those of one moment of each array, then its past."""
         jobs: list[_Job] = []
         try:
-            for part in self._session.registry.manifests(collection.id):
-                for ordinal, packed in part.values.items():
-                    jobs += self._jobs(collection, part.array_id, ordinal, packed)
+            for array_id, ordinal, packed in self._named(collection):
+                jobs += self._jobs(collection, array_id, ordinal, packed)
                 if len(jobs) >= _TILES_AT_ONCE:
                     self._run(collection, jobs)
                     jobs = []
@@ -81,6 +81,18 @@ class TileChecker:
         except DekerMetaDataError as error:
             self._findings.add(Finding(Kind.MANIFEST, str(error), collection.name))
         self._run(collection, jobs)
+
+    def _named(self, collection: CheckedCollection) -> Iterator[tuple[str, int, bytes]]:
+        """Yield array, ordinal and packed entry of each version that is not garbage."""
+        registry = self._session.registry
+        for part in registry.manifests(collection.id):
+            for ordinal, packed in part.values.items():
+                yield part.array_id, ordinal, packed
+        # Second: what a writer replaces meanwhile comes twice, nothing is left out.
+        array_ids = (array.id for array in registry.stored_arrays(collection.id))
+        for array_id, versions in kept_pasts(registry, array_ids):
+            for ordinal, packed in sorted(versions):
+                yield array_id, ordinal, packed
 
     def _jobs(
         self, collection: CheckedCollection, array_id: str, ordinal: int, packed: bytes
@@ -114,16 +126,16 @@ class TileChecker:
         self._findings.count("tiles", len(jobs))
         if self._deep:
             self._findings.count("bytes", sum(job.tile.stored_bytes for job in jobs))
-        # A writer may have replaced the tile, and the sweeper deleted it, or the tile may have been
-        # on its way from shard to shard: only what is wrong between two looks at an unchanged
-        # entry is wrong.
-        problems = self._current(collection, problems)
-        problems = self._look([problem.job for problem in problems])
-        problems = self._current(collection, problems)
-        for (tile, number), text in problems:
-            kind = Kind.MISSING if text == MISSING_FILE else Kind.DAMAGED
-            where = (collection.name, tile.array_id, tile.ordinal, self._reach.name(number))
-            self._findings.add(Finding(kind, text, *where))
+        # The version may have been let go and swept, or have been on its way from shard to shard:
+        # only what is wrong between two looks at an entry that stays is wrong.
+        present, kept = self._still_named(collection, problems)
+        problems = self._look([problem.job for problem in (*present, *kept)])
+        present, kept = self._still_named(collection, problems)
+        for group, more in ((present, ""), (kept, ", in a version that history or a pin keeps")):
+            for (tile, number), text in group:
+                kind = Kind.MISSING if text == MISSING_FILE else Kind.DAMAGED
+                where = (collection.name, tile.array_id, tile.ordinal, self._reach.name(number))
+                self._findings.add(Finding(kind, text + more, *where))
 
     def _look(self, jobs: Sequence[_Job]) -> list[_Problem]:
         """Have the shards look at files; return the problems."""
@@ -155,22 +167,31 @@ class TileChecker:
             _Problem(job, text) for job, text in zip(jobs, texts, strict=True) if text is not None
         ]
 
-    def _current(
+    def _still_named(
         self, collection: CheckedCollection, problems: Sequence[_Problem]
-    ) -> list[_Problem]:
-        """Return the problems of tiles whose entries are still those that were looked at."""
-        if not problems:
-            return []
+    ) -> tuple[list[_Problem], list[_Problem]]:
+        """Return the problems of versions that the manifest names, and those that the past does."""
+        present: list[_Problem] = []
+        past: dict[str, list[_Problem]] = {}
         wanted: dict[str, set[int]] = {}
         for problem in problems:
             tile = problem.job.tile
             wanted.setdefault(tile.array_id, set()).add(tile.ordinal)
-        found = self._session.registry.current_tiles(list(wanted.items()))
-        return [
+        # First: from the manifest a version moves to the history.
+        found = self._session.registry.current_tiles(list(wanted.items())) if wanted else {}
+        for problem in problems:
+            tile = problem.job.tile
+            now = found[tile.array_id]
+            if not now.exists or now.collection_id != collection.id:
+                continue
+            if now.entries[tile.ordinal] == tile.packed:
+                present.append(problem)
+            else:
+                past.setdefault(tile.array_id, []).append(problem)
+        kept = [
             problem
-            for problem in problems
-            for now in [found[problem.job.tile.array_id]]
-            if now.exists
-            and now.collection_id == collection.id
-            and now.entries[problem.job.tile.ordinal] == problem.job.tile.packed
+            for array_id, versions in kept_pasts(self._session.registry, past)
+            for problem in past[array_id]
+            if (problem.job.tile.ordinal, problem.job.tile.packed) in versions
         ]
+        return present, kept

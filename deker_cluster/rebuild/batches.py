@@ -33,7 +33,16 @@ from deker_cluster.errors import DekerMetaDataError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["HEAD_BYTES", "Batch", "parse_batch", "parse_log", "read_head", "record_digest"]
+__all__ = [
+    "HEAD_BYTES",
+    "NO_RECORD",
+    "Batch",
+    "parse_batch",
+    "parse_log",
+    "read_head",
+    "record_digest",
+    "rest_of_log",
+]
 
 _MAGIC = b"DKJ1"
 _FIELDS = struct.Struct("<4sIQQQQ")
@@ -61,6 +70,17 @@ class Batch:
         """Number of the last record."""
         return self.records[-1][0]
 
+    @property
+    def digest(self) -> int:
+        """Digest of the last record."""
+        return record_digest(self.records[-1][1])
+
+    def digest_of(self, number: int) -> int | None:
+        """Return the digest of a record; None when it is not among these."""
+        if not self.previous < number <= self.last:
+            return None
+        return record_digest(self.records[number - self.previous - 1][1])
+
     def pack(self) -> bytes:
         """Return the batch as it stands in a log."""
         payload: bytes = msgpack.packb([list(record) for record in self.records])
@@ -73,6 +93,10 @@ class Batch:
 def record_digest(record: bytes) -> int:
     """Return the number by which two records with one number are told apart."""
     return xxhash.xxh3_64_intdigest(record)
+
+
+NO_RECORD = record_digest(b"")
+"""Stands for the digest of a number that no registry has given to a record."""
 
 
 def read_head(data: bytes | memoryview) -> int | None:
@@ -117,11 +141,42 @@ def _unpacked(payload: bytes | memoryview) -> Sequence[tuple[int, bytes]]:
 
 def parse_log(data: bytes | memoryview) -> Iterator[Batch]:
     """Iterate over the good batches of a log, up to the first that is not one."""
-    view, at = memoryview(data), 0
+    return (batch for batch, _ in _batches_from(memoryview(data)))
+
+
+def rest_of_log(data: bytes | memoryview) -> tuple[int, int, int]:
+    """Look at what follows the last batch of a log that :func:`parse_log` finds.
+
+    Returns
+    -------
+    tuple
+        Number of the last record up to there, or 0; number of the last record in good batches
+        that stand behind something that is none, or 0; bytes up to the last that is not zero.
+    """
+    number, end = _last_of(memoryview(data))
+    rest = bytes(memoryview(data)[end:])
+    last, at = 0, 0
+    while (at := rest.find(_MAGIC, at)) >= 0:
+        found, size = _last_of(memoryview(rest)[at:])
+        last, at = max(last, found), at + max(size, 1)
+    return number, last, len(rest.rstrip(b"\0"))
+
+
+def _last_of(view: memoryview) -> tuple[int, int]:
+    """Return the number of the last record of the good batches here, and where they end."""
+    number, end = 0, 0
+    for batch, size in _batches_from(view):
+        number, end = batch.last, end + size
+    return number, end
+
+
+def _batches_from(view: memoryview) -> Iterator[tuple[Batch, int]]:
+    """Iterate over good batches that follow each other, each with its size in bytes."""
+    at = 0
     while size := read_head(view[at : at + HEAD_BYTES]):
         try:
             batch = parse_batch(view[at : at + size])
         except DekerMetaDataError:
             return
-        yield batch
         at += size
+        yield batch, size

@@ -1,8 +1,8 @@
 """A state as bytes: a shard's checkpoint, or a file that an administrator keeps. Pure (no I/O).
 
 ``DKCK``, format version (1 byte), number of the last journal record (8), newest token (8), digest
-of that record or 0 (8), bytes of the payload (8), xxh3 of the payload (8), payload: msgpack of the
-state. Numbers are little-endian.
+of that record or 0 (8), bytes of the payload (8), xxh3 of all the other bytes (8), payload: msgpack
+of the state. Numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ import msgpack
 import xxhash
 
 from deker_cluster.errors import DekerMetaDataError
-from deker_cluster.rebuild.batches import parse_log
+from deker_cluster.rebuild.batches import parse_log, rest_of_log
 from deker_cluster.rebuild.state import ArrayState, HistoryRecord, RegistryState
 from deker_cluster.transport.messages import JournalPosition
 
 if TYPE_CHECKING:
     from deker_cluster.transport.messages import JournalContents
 
-__all__ = ["CHECKPOINT_HEAD_BYTES", "checkpoint_position", "fold", "pack_state", "unpack_state"]
+__all__ = ["checkpoint_position", "find_damage", "fold", "pack_state", "unpack_state"]
 
 _MAGIC = b"DKCK"
 _VERSION = 1
-_HEAD = struct.Struct("<4sBQQQQQ")
+_HEAD = struct.Struct("<4sBQQQQ")
+_CHECKSUM = struct.Struct("<Q")
 
-CHECKPOINT_HEAD_BYTES = _HEAD.size
+_HEAD_BYTES = _HEAD.size + _CHECKSUM.size
 
 
 def pack_state(state: RegistryState) -> bytes:
@@ -46,24 +47,24 @@ def pack_state(state: RegistryState) -> bytes:
             "committed": sorted(state.committed),
         }
     )
-    head = _HEAD.pack(
-        _MAGIC,
-        _VERSION,
-        state.number,
-        state.tokens,
-        state.digest,
-        len(payload),
-        xxhash.xxh3_64_intdigest(payload),
-    )
-    return head + payload
+    head = _HEAD.pack(_MAGIC, _VERSION, state.number, state.tokens, state.digest, len(payload))
+    return head + _CHECKSUM.pack(_checksum(head, payload)) + payload
 
 
-def checkpoint_position(head: bytes) -> JournalPosition | None:
-    """Say from the first bytes how far a checkpoint goes; None when it is none of this format."""
-    if len(head) < _HEAD.size:
+def _checksum(head: bytes | memoryview, payload: bytes | memoryview) -> int:
+    hasher = xxhash.xxh3_64(head)
+    hasher.update(payload)
+    return hasher.intdigest()
+
+
+def checkpoint_position(data: bytes) -> JournalPosition | None:
+    """Say how far a checkpoint goes; None when it is damaged, or none of this format."""
+    try:
+        _payload(data, "it")
+    except DekerMetaDataError:
         return None
-    magic, version, number, tokens, digest, _, _ = _HEAD.unpack_from(head)
-    return JournalPosition(number, digest, tokens) if (magic, version) == (_MAGIC, 1) else None
+    _, _, number, tokens, digest, _ = _HEAD.unpack_from(data)
+    return JournalPosition(number, digest, tokens)
 
 
 def _packed_array(array: ArrayState) -> list[Any]:
@@ -106,10 +107,7 @@ def unpack_state(data: bytes | memoryview, what: str) -> RegistryState:
         state = RegistryState(arrays=arrays, committed=committed, **fields)
     except (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException) as error:
         raise DekerMetaDataError(f"{what} cannot be read: {error}") from error
-    position = checkpoint_position(bytes(memoryview(data)[: _HEAD.size]))
-    if position is None or position.number != state.number:
-        raise DekerMetaDataError(f"{what} is damaged: its head does not fit")
-    state.digest = position.digest
+    state.digest = _HEAD.unpack_from(data)[4]
     return state
 
 
@@ -131,16 +129,17 @@ def _array(collection_id: str, seq: int, *rest: Any) -> ArrayState:
 
 def _payload(data: bytes | memoryview, what: str) -> memoryview:
     view = memoryview(data)
-    if len(view) < _HEAD.size or bytes(view[:4]) != _MAGIC:
+    if len(view) < _HEAD_BYTES or bytes(view[:4]) != _MAGIC:
         raise DekerMetaDataError(f"{what} holds no state of a registry")
-    _, version, _, _, _, size, checksum = _HEAD.unpack_from(view)
+    _, version, _, _, _, size = _HEAD.unpack_from(view)
+    (checksum,) = _CHECKSUM.unpack_from(view, _HEAD.size)
     if version > _VERSION:
         raise DekerMetaDataError(
             f"{what} is of format {version}, this version reads {_VERSION}: install a newer "
             "deker-cluster"
         )
-    payload = view[_HEAD.size :]
-    if len(payload) != size or xxhash.xxh3_64_intdigest(payload) != checksum:
+    payload = view[_HEAD_BYTES:]
+    if len(payload) != size or _checksum(view[: _HEAD.size], payload) != checksum:
         raise DekerMetaDataError(f"{what} is damaged: it does not match its checksum")
     return payload
 
@@ -178,3 +177,27 @@ def fold(contents: JournalContents, what: str, until: int | None = None) -> Regi
     if trouble is not None and not state.number:
         raise trouble
     return state
+
+
+def find_damage(contents: JournalContents, what: str) -> list[str]:
+    """Describe what :func:`fold` passes over because it is torn or damaged.
+
+    Parameters
+    ----------
+    what
+        Where it is from, for messages.
+    """
+    found = []
+    for log in contents.logs:
+        number, last, size = rest_of_log(log)
+        if last:
+            found.append(
+                f"the journal of {what} is damaged after record {number}: what later ones, up to "
+                f"{last}, say is not taken, and may be lost"
+            )
+        elif size:
+            found.append(
+                f"the journal of {what} ends in {size} bytes that are no records: torn while they "
+                "were written, or damaged later"
+            )
+    return found

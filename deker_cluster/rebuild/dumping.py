@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from deker_cluster.errors import ClusterNotFoundError
 from deker_cluster.rebuild.paging import PAGE, whole_batch
 from deker_cluster.rebuild.state import ArrayState, HistoryRecord, RegistryState
 
@@ -24,15 +25,26 @@ def dump_state(registry: Registry) -> RegistryState:
     -----
     Every array is read whole, at a moment of its own; then what the registry has noted since the
     beginning is added, which is harmless where it is in already.
+
+    Raises
+    ------
+    ClusterNotFoundError
+        The registry is empty, or somebody is making it again: what is there now is not all.
     """
     while True:
         begin = registry.journal_page(_BEYOND, 1)
         state = RegistryState(number=begin.last, tokens=begin.tokens)
-        for collection_id in registry.dump_base()[2]:
+        cluster, _, collections = registry.dump_base()
+        for collection_id in collections:
             for row in registry.dump_arrays(collection_id):
                 state.arrays[row[0].decode()] = _array(collection_id, row)
         # Again, and after the arrays: how many changes there were is counted in here.
         state.cluster, state.shards, state.collections = registry.dump_base()
+        if not cluster or not state.cluster:
+            raise ClusterNotFoundError(
+                f"the registry holds no cluster named {registry.name!r}: it is empty, or being "
+                "rebuilt"
+            )
         if _catch_up(registry, state):
             return state
 

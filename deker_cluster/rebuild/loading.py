@@ -48,27 +48,31 @@ def load_state(
     DekerClientError
         The registry holds a cluster.
     """
-    registry.rebuild_clear()
+    mark = registry.rebuild_clear()
     # Before anything can be leased: files of those versions may be on the disks.
     registry.raise_tokens(state.tokens)
     registry.raise_journal(state.number)
     if state.shards:
-        registry.rebuild_put("shards", [_flat(state.shards)])
-    registry.rebuild_put(
-        "collection", ([key, *_flat(fields)] for key, fields in state.collections.items())
-    )
+        registry.rebuild_put(mark, "shards", [_flat(state.shards)])
     arrays = list(state.alive_arrays())
-    registry.rebuild_put("array", (_array_words(key, array) for key, array in arrays))
+    # Before the arrays: a client that never closed must not find one that lacks its tiles.
+    registry.rebuild_put(mark, "entries", _all_entries(arrays, progress))
     registry.rebuild_put(
-        "history", (group for key, array in arrays for group in _history_groups(key, array, state))
+        mark,
+        "history",
+        (group for key, array in arrays for group in _history_groups(key, array, state)),
     )
     registry.rebuild_put(
+        mark,
         "garbage",
         ([LEFTOVER_GRACE_S, f"S:{k.array_id}:{k.ordinal}:{k.version}"] for k in leftovers),
     )
-    registry.rebuild_put("entries", _all_entries(arrays, progress))
+    registry.rebuild_put(
+        mark, "collection", ([key, *_flat(fields)] for key, fields in state.collections.items())
+    )
+    registry.rebuild_put(mark, "array", (_array_words(key, array) for key, array in arrays))
     before_end()
-    registry.rebuild_end(_flat(state.cluster))
+    registry.rebuild_end(mark, _flat(state.cluster))
 
 
 def _flat(fields: dict[bytes, bytes]) -> list[Word]:

@@ -8,7 +8,7 @@ import attrs
 
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DataDirectoryError, DekerBaseApplicationError
-from deker_cluster.rebuild.checkpoint import fold
+from deker_cluster.rebuild.checkpoint import find_damage, fold
 from deker_cluster.rebuild.reachable import Leftovers, ReachableShard, find_leftovers
 from deker_cluster.rebuild.tail import FoundWrite, add_tail
 from deker_cluster.tilefile.layout import tile_path
@@ -66,7 +66,9 @@ def newest_state(
     problems = []
     for shard in shards:
         try:
-            state = fold(shard.handle.journal_contents(), f"shard {shard.name}", until)
+            contents = shard.handle.journal_contents()
+            problems += find_damage(contents, f"shard {shard.name}")
+            state = fold(contents, f"shard {shard.name}", until)
         except (DekerBaseApplicationError, OSError) as error:
             problems.append(str(error))
             continue

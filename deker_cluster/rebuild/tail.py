@@ -4,6 +4,9 @@ Every file of a write outside a transaction names its base, the version that it 
 many files the write has. So a write is taken if all its files are there, its token could still
 commit when the journal was last written, and what it was based on is the present state. Such a
 write was committed, or it was given up in that moment by a writer that nobody heard of again.
+
+A later write to the same tile was leased when the one before had ended, so its files, whether it
+counts or not, tell how that ended: their base is that write, or what was there before it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from deker_cluster.collection_metadata import schema_and_options
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DekerBaseApplicationError
 from deker_cluster.rebuild.state import ArrayState
-from deker_cluster.transport.messages import TileKey
+from deker_cluster.transport.messages import TileCheck, TileKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +63,24 @@ class _Holder(NamedTuple):
 class _File(NamedTuple):
     ordinal: int
     description: TileDescription
-    shards: tuple[int, ...]
+    holders: tuple[_Holder, ...]
+
+
+class _Told(NamedTuple):
+    """What the files of a write say of it."""
+
+    token: int
+    array_id: str
+    found: int
+    """Ordinals of which there is a file, damaged or not."""
+    files: list[_File]
+    bases: dict[int, int]
+    """Ordinal -> version that the write replaces; 0: none."""
+    cleared: tuple[int, ...]
+    tiles: int
+    """How many files the write has; 0: it was part of a transaction."""
+    trouble: str | None
+    """Why the files are of no use."""
 
 
 def add_tail(state: RegistryState, shards: Sequence[ReachableShard]) -> list[FoundWrite]:
@@ -82,13 +102,15 @@ def add_tail(state: RegistryState, shards: Sequence[ReachableShard]) -> list[Fou
                 held = places[key.version, key.array_id]
                 held.setdefault(key.ordinal, []).append(_Holder(number, shard))
     keys = {(array.collection_id, array.primary_key) for array in state.arrays.values()}
-    for (token, array_id), held in sorted(places.items(), key=lambda item: item[0]):
+    writes = [_told(*key, held) for key, held in sorted(places.items(), key=lambda item: item[0])]
+    contradicted = _contradicted(writes)
+    for number, write in enumerate(writes):
         try:
-            _take(state, keys, array_id, token, _described(array_id, token, held))
+            _take(state, keys, write, contradicted.get(number))
         except _RefusedError as refused:
-            found.append(FoundWrite(array_id, token, len(held), str(refused)))
+            found.append(FoundWrite(write.array_id, write.token, write.found, str(refused)))
         else:
-            found.append(FoundWrite(array_id, token, len(held), None))
+            found.append(FoundWrite(write.array_id, write.token, write.found, None))
     return found
 
 
@@ -106,38 +128,91 @@ def _may_be_new(state: RegistryState, key: TileKey) -> bool:
     return entry is None or TileEntry.unpack(entry).version != key.version
 
 
-def _described(array_id: str, token: int, held: dict[int, list[_Holder]]) -> list[_File]:
-    found: list[_File] = []
-    for ordinal, shards in sorted(held.items()):
-        copies: list[tuple[int, TileDescription]] = []
-        for number, shard in shards:
-            (description,) = shard.handle.describe([TileKey(array_id, ordinal, token)])
-            if description is not None:
-                copies.append((number, description))
-        if not copies:
-            raise _RefusedError(f"the file of tile {ordinal} is damaged")
-        first = copies[0][1]
-        same = tuple(number for number, copy in copies if copy.digest == first.digest)
-        found.append(_File(ordinal, first, same))
+def _told(token: int, array_id: str, held: dict[int, list[_Holder]]) -> _Told:
+    files: list[_File] = []
+    bases: dict[int, int] = {}
+    told: set[tuple[int, str]] = set()
+    trouble: str | None = None
+    for ordinal, holders in sorted(held.items()):
+        file = _described(TileKey(array_id, ordinal, token), holders)
+        if file is None:
+            trouble = f"the file of tile {ordinal} is damaged"
+            continue
+        meta = file.description.meta
+        try:
+            bases[ordinal] = int(meta["base"])
+            told.add((int(meta["tiles"]), str(meta["cleared"])))
+        except (KeyError, TypeError, ValueError) as error:
+            trouble = f"its files do not say what they belong to ({error!r})"
+        files.append(file)
+    ((tiles, text),) = told if len(told) == 1 else {(-1, "")}
+    try:
+        cleared = tuple(_runs(text))
+    except ValueError as error:
+        cleared, trouble = (), f"its files do not say what they belong to ({error!r})"
+    return _Told(token, array_id, len(held), files, bases, cleared, tiles, trouble)
+
+
+def _described(key: TileKey, holders: Sequence[_Holder]) -> _File | None:
+    copies: list[tuple[_Holder, TileDescription]] = []
+    for holder in holders:
+        (description,) = holder.shard.handle.describe([key])
+        if description is not None and _names(description.meta) == key:
+            copies.append((holder, description))
+    if not copies:
+        return None
+    first = copies[0][1]
+    same = tuple(holder for holder, copy in copies if copy.digest == first.digest)
+    return _File(key.ordinal, first, same)
+
+
+def _names(meta: dict[str, Any]) -> TileKey:
+    return TileKey(meta.get("array"), meta.get("ordinal"), meta.get("version"))  # type: ignore[arg-type]
+
+
+def _contradicted(writes: Sequence[_Told]) -> dict[int, str]:
+    """Find the writes that had not taken place when one of their tiles was next written.
+
+    Parameters
+    ----------
+    writes
+        In the order of their tokens.
+
+    Returns
+    -------
+    dict
+        Place in `writes` -> why it is not taken.
+    """
+    found: dict[int, str] = {}
+    after: dict[tuple[str, int], int | None] = {}  # base of the next write; None: it has cleared
+    for number, write in reversed(list(enumerate(writes))):
+        for ordinal in (*write.bases, *write.cleared):
+            base = after.get((write.array_id, ordinal))
+            # No tile, where there was one: it was cleared since, which tells nothing of this write.
+            if (
+                base is not None
+                and base < write.token
+                and (base or not write.bases.get(ordinal, 1))
+            ):
+                found[number] = f"tile {ordinal} was still as before when it was next written"
+        for ordinal, base in write.bases.items():
+            after[write.array_id, ordinal] = base
+        for ordinal in write.cleared:
+            after[write.array_id, ordinal] = None
     return found
 
 
-def _take(state: RegistryState, keys: _Keys, array_id: str, token: int, files: list[_File]) -> None:
-    meta = files[0].description.meta
-    try:
-        told = {
-            (int(f.description.meta["tiles"]), str(f.description.meta["cleared"])) for f in files
-        }
-        bases = {file.ordinal: int(file.description.meta["base"]) for file in files}
-        cleared = list(_runs(str(meta["cleared"])))
-        collection_id = str(meta["collection_id"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _RefusedError(f"its files do not say what they belong to ({error!r})") from error
-    ((tiles, _),) = told if len(told) == 1 else {(-1, "")}
+def _take(state: RegistryState, keys: _Keys, write: _Told, contradicted: str | None) -> None:
+    array_id, token, files, tiles = write.array_id, write.token, write.files, write.tiles
+    trouble = write.trouble or contradicted
+    if trouble is not None:
+        raise _RefusedError(trouble)
     if tiles == 0:
         raise _RefusedError("it was part of a transaction, which the journal has or nobody")
     if tiles != len(files):
         raise _RefusedError(f"{len(files)} of its {tiles} files are there")
+    meta = files[0].description.meta
+    collection_id = str(meta.get("collection_id"))
     array = state.arrays.get(array_id)
     if array is None:
         made = array = _made_array(state, keys, collection_id, meta)
@@ -145,7 +220,8 @@ def _take(state: RegistryState, keys: _Keys, array_id: str, token: int, files: l
         made = None
     if array.collection_id != collection_id:
         raise _RefusedError("the array's id is another array's now")
-    _check_bases(array, token, bases, cleared)
+    _check_bases(array, token, write.bases, write.cleared)
+    sound = [_sound(write, file) for file in files]
     if made is not None:
         _put_array(state, array_id, made)
         keys.add((collection_id, made.primary_key))
@@ -153,8 +229,8 @@ def _take(state: RegistryState, keys: _Keys, array_id: str, token: int, files: l
     array = state.arrays[array_id]
     keep, generation = int(fields.get(b"keep", b"1")), array.generation + 1
     entries = (
-        (file.ordinal, TileEntry(token, copy.digest, copy.stored_bytes, file.shards).pack())
-        for file in files
+        (file.ordinal, TileEntry(token, copy.digest, copy.stored_bytes, numbers).pack())
+        for file, numbers in zip(files, sound, strict=True)
         for copy in [file.description]
     )
     state.commit(
@@ -164,8 +240,25 @@ def _take(state: RegistryState, keys: _Keys, array_id: str, token: int, files: l
         token=token,
         kept=max(generation - keep + 2, 1) if keep > 1 else 0,
         change=int(fields.get(b"changes", b"0")) + 1,
-        moves=[*entries, *((ordinal, b"") for ordinal in cleared)],
+        moves=[*entries, *((ordinal, b"") for ordinal in write.cleared)],
     )
+
+
+def _sound(write: _Told, file: _File) -> tuple[int, ...]:
+    """Return the numbers of the shards whose copy of a file is whole, to the last byte.
+
+    A power cut may have left others, after writes that were not synced.
+    """
+    key = TileKey(write.array_id, file.ordinal, write.token)
+    check = TileCheck(key, file.description.digest, file.description.stored_bytes)
+    good = tuple(
+        holder.number
+        for holder in file.holders
+        if holder.shard.handle.verify([check], deep=True) == [None]
+    )
+    if not good:
+        raise _RefusedError(f"the file of tile {file.ordinal} is damaged")
+    return good
 
 
 def _check_bases(
@@ -184,9 +277,11 @@ def _check_bases(
 
 
 def _runs(text: str) -> Iterator[int]:
+    left = _MOST_CLEARED
     for run in filter(None, text.split(",")):
         first, last = map(int, run.split("-"))
-        if last - first > _MOST_CLEARED:
+        left -= last - first + 1
+        if left < 0:
             raise ValueError(run)
         yield from range(first, last + 1)
 

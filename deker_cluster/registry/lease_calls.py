@@ -34,6 +34,7 @@ class LeaseCalls:
         *,
         waiter: str | None = None,
         held: Sequence[int] | None = None,
+        operation_id: str | None = None,
     ) -> Lease | Busy:
         """Lease tiles, all of them or none.
 
@@ -56,6 +57,8 @@ class LeaseCalls:
             Tokens of the caller's own transaction, maybe none yet: their tiles pass over to the new
             token. Who holds tiles passes the queue, where somebody may be waiting for just those.
             None: the caller asks for no more while it holds these.
+        operation_id
+            That of :meth:`withdraw`, also if the reply is lost: the waiter's id, or another one.
 
         Returns
         -------
@@ -80,6 +83,7 @@ class LeaseCalls:
             -1 if held is None else len(held),
             *map(int, held or ()),
             *words,
+            operation_id=operation_id,
         )
         if reply[0] == b"gone":
             check_array(reply, reply[1].decode())
@@ -120,7 +124,7 @@ class LeaseCalls:
         return self._link.block("BLPOP", key, f"{timeout_s:.3f}", timeout_s=timeout_s) is not None
 
     def withdraw(self, waiter: str) -> None:
-        """Leave the queue, and wake who can go on then."""
+        """Leave the queue, give back what was granted under this operation id, wake who is next."""
         self._link.change_again("withdraw", check_id(waiter, "a waiter's id"))
 
     def renew(self, token: int, ttl_s: float) -> bool:

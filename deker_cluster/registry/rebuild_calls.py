@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from deker_cluster.errors import DekerClientError
 from deker_cluster.registry.keys import check_id
+from deker_cluster.registry.link import new_operation_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -73,19 +74,27 @@ class RebuildCalls:
                 "replaced by another one's"
             )
 
-    def rebuild_clear(self) -> None:
-        """Remove whatever is here but the counters, which never go back."""
-        cursor: Word = "0"
-        while True:
-            cursor = self._make("clear", cursor, _PAGE)[1]
-            if cursor == b"0":
-                return
+    def rebuild_clear(self) -> str:
+        """Remove whatever is here but the counters, which never go back.
 
-    def rebuild_put(self, kind: str, groups: Iterable[Sequence[Word]]) -> None:
+        Returns
+        -------
+        str
+            The mark of this attempt: others that are under way are refused from now on.
+        """
+        mark, cursor = new_operation_id(), b"0"
+        while True:
+            cursor = self._make("clear", mark, cursor, _PAGE)[1]
+            if cursor == b"0":
+                return mark
+
+    def rebuild_put(self, mark: str, kind: str, groups: Iterable[Sequence[Word]]) -> None:
         """Put things in place, many in one call.
 
         Parameters
         ----------
+        mark
+            Of the attempt, from :meth:`rebuild_clear`.
         kind
             ``"shards"``, ``"collection"``, ``"array"``, ``"entries"``, ``"history"`` or
             ``"garbage"``.
@@ -95,15 +104,15 @@ class RebuildCalls:
         words: list[Word] = []
         for group in groups:
             if words and len(words) + len(group) > _PIECE:
-                self._make(kind, *words)
+                self._make(kind, mark, *words)
                 words = []
             words += [len(group), *group]
         if words:
-            self._make(kind, *words)
+            self._make(kind, mark, *words)
 
-    def rebuild_end(self, fields: Sequence[Word]) -> None:
+    def rebuild_end(self, mark: str, fields: Sequence[Word]) -> None:
         """Put the cluster's record in place: from now on the registry can be used."""
-        self._check(self._link.change("rebuild_end", *fields))
+        self._check(self._link.change("rebuild_end", mark, *fields))
 
     def _make(self, function: str, *words: Word) -> list[Any]:
         reply = self._link.change_again(f"rebuild_{function}", *words)
@@ -114,6 +123,11 @@ class RebuildCalls:
         if reply[0] == b"alive":
             raise DekerClientError(
                 f"the registry of cluster {self.name!r} is not empty: somebody has begun to use it"
+            )
+        if reply[0] == b"other":
+            raise DekerClientError(
+                f"another rebuild of the registry of cluster {self.name!r} was begun after this "
+                "one, which ends here: one at a time"
             )
 
 

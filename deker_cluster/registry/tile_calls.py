@@ -66,12 +66,13 @@ class TileCalls:
             values={int(ordinal): entry for ordinal, entry in pairs(reply[3])},
         )
 
-    def garbage(self, limit: int) -> list[GarbageItem]:
-        """Return up to ``limit`` items that are due, oldest first.
+    def garbage(self, limit: int, passed: int = 0) -> list[GarbageItem]:
+        """Return up to ``limit`` items that are due, oldest first, without the first ``passed``.
 
         Delete the files of an item, then :meth:`forget` it; doing that twice is harmless.
         """
-        return [GarbageItem.parse(member) for member in self._link.read("garbage", int(limit))[1:]]
+        reply = self._link.read("garbage", int(limit), int(passed))
+        return [GarbageItem.parse(member) for member in reply[1:]]
 
     def forget(self, members: Iterable[bytes]) -> int:
         """Remove garbage items whose files are gone and return how many there were."""

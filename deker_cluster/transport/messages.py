@@ -241,6 +241,11 @@ class ShardHandle(Protocol):
         int
             Number of the last record that is here: when it is below the batch's last one, the
             batch was not added, and a checkpoint must come first.
+
+        Raises
+        ------
+        RegistryRewoundError
+            One of the records is here already, and is another one. Nothing was added.
         """
         ...
 

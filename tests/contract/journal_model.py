@@ -162,8 +162,8 @@ class Folded:
                 replaced += [ordinal, base]
         before = int(array.get(b"time", b"0"))
         if kept:
-            head = [time_ms, before, token, len(replaced) // 2]
-            self.keys[f"{key}:h"][b"%d" % generation] = msgpack.packb(head) + msgpack.packb(replaced)
+            record = ([time_ms, before, token, len(replaced) // 2], replaced)
+            self.keys[f"{key}:h"][b"%d" % generation] = b"".join(map(msgpack.packb, record))
         array.update({b"generation": b"%d" % generation, b"time": b"%d" % time_ms})
         self.keys[f"c:{array[b'cid'].decode()}"][b"changes"] = b"%d" % number
         self._trim(aid, kept or generation + 1)

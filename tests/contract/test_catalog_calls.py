@@ -184,6 +184,13 @@ def test_an_array_id_of_a_deleted_collection_is_free(registry: Registry, array: 
     assert (found.collection_id, found.meta) == ("c2", "new")
 
 
+def test_a_collection_made_anew_is_not_garbage(registry: Registry) -> None:
+    registry.create_collection("cloud", "c1", {})
+    registry.delete_collection("c1")
+    registry.create_collection("cloud", "c1", {})
+    assert registry.garbage(10) == []
+
+
 def test_a_deleted_collection_is_purged_in_pieces(registry: Registry) -> None:
     registry.create_collection("a", "c1", {})
     for i in range(5):

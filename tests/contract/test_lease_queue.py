@@ -215,6 +215,14 @@ def test_a_waiter_that_died_holds_nobody_up_for_long(
     assert waiting.error is None
 
 
+def test_nothing_is_left_of_a_queue_whose_waiters_died(registry: Registry, array: str) -> None:
+    holder = registry.acquire([(array, [0])], "holder", 60)
+    assert isinstance(holder, Lease)
+    assert isinstance(registry.acquire([(array, [0])], "dead", 60, waiter="w"), Busy)
+    registry.abort(holder.token)
+    until(lambda: keys_of_waiters(registry) == [])
+
+
 def test_a_holder_that_died_is_followed_when_its_lease_ends(
     writer: Callable[[], Writer], registry: Registry, array: str
 ) -> None:
@@ -276,6 +284,29 @@ def test_an_interrupt_while_waiting_leaves_nothing_behind(
     assert keys_of_waiters(registry) == []
     holder.release()
     assert isinstance(registry.acquire([(array, [0])], "next", 60), Lease)
+
+
+@pytest.mark.parametrize("timeout_s", [0, PATIENCE_S])
+def test_an_interrupt_before_the_reply_leaves_nothing_behind(
+    writer: Callable[[], Writer],
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    timeout_s: float,
+) -> None:
+    one = writer()
+    link = one.registry._link
+    request = link._request
+
+    def interrupted(words: Any, *rest: Any) -> Any:
+        reply = request(words, *rest)
+        if words[1] == "deker1_acquire":
+            raise KeyboardInterrupt  # it was granted, and nobody here knows the token
+        return reply
+
+    monkeypatch.setattr(link, "_request", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        one.take([0], timeout_s)
+    assert registry.locks() == []
 
 
 def test_an_interrupt_while_holding_gives_back(
@@ -475,6 +506,26 @@ def test_a_lease_that_was_broken_is_told_once_and_renewed_no_more(
     until(lambda: token not in one.keeper._held)
     time.sleep(0.3)
     assert [record.args for record in caplog.records] == [(token, "")]
+
+
+def test_a_thread_that_cannot_start_does_not_stop_renewal_for_ever(
+    writer: Callable[[], Writer], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = writer()
+
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as limits:
+        limits.setattr(threading.Thread, "start", full)
+        with pytest.raises(RuntimeError):
+            one.take([0])
+    assert registry.locks() == []
+    monkeypatch.setattr(leases, "LEASE_TTL_S", 1.0)
+    token = one.take([0])
+    ends = time.monotonic() + 2
+    until(lambda: time.monotonic() > ends)
+    assert registry.renew(token, 60)
 
 
 def test_the_thread_that_renews_ends_with_the_leases(

@@ -35,6 +35,16 @@ def test_a_pinned_generation_outlives_its_history(kept: Registry) -> None:
     assert not kept.unpin("p")
 
 
+def test_a_pinned_tile_that_was_moved_away_and_back_is_no_garbage(kept: Registry) -> None:
+    commit(kept, t0=b"here")
+    kept.pin(ARRAY, "c1", "p", 60)
+    for entry in (b"there", b"here", b"a1", b"a2", b"a3", b"a4"):
+        commit(kept, t0=entry)
+    assert garbage(kept) == {b"there", b"a1"}
+    kept.unpin("p")
+    assert b"here" in garbage(kept)
+
+
 def test_tiles_that_came_later_are_not_of_a_pin(kept: Registry) -> None:
     pinned = kept.pin(ARRAY, "c1", "p", 60)
     commit(kept, t0=b"a0")

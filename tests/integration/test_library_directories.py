@@ -249,3 +249,19 @@ def test_a_full_disk_under_the_registry_too(
         assert (array[:].read() == 1).all()
         array[0].update(2)
         assert array[:, 5].read().tolist() == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize("path", ["../elsewhere", "/elsewhere", "shards/../../elsewhere"])
+def test_a_registry_that_names_shards_elsewhere(
+    root: Path, stopped: Callable[[Path], None], path: str
+) -> None:
+    """Such a directory was not made by this package; what it leads to is not touched."""
+    elsewhere = root.parent / "elsewhere"
+    keep(elsewhere, stopped)
+    with Client(f"file://{root}") as client:
+        registry = client.session.registry
+        place = str(elsewhere / "shards/s0") if path.startswith("/") else f"{path}/shards/s0"
+        registry.update_shard(0, {"path": place})
+    stopped(root)
+    with pytest.raises(DataDirectoryError, match="nothing there is read or written"):
+        Client(f"file://{root}")

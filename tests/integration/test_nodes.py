@@ -25,6 +25,8 @@ from deker_cluster import (
     DimensionSchema,
     HDF5CompressionOpts,
     HDF5Options,
+    Retention,
+    Snapshot,
     VArray,
     VArraySchema,
 )
@@ -156,6 +158,55 @@ def test_parts_written_from_every_node_come_together(client: Client) -> None:
     expected = np.repeat(np.arange(0, 550, 50, dtype=np.float32), 50)[:512, None]
     expected[500:] = 0
     assert np.array_equal(array[:].read(), np.broadcast_to(expected, (512, 512)))
+
+
+def test_the_past_is_read_and_restored_from_every_node(client: Client) -> None:
+    client.session.registry.update_settings(garbage_grace_s=0)
+    array = make(
+        client,
+        "past",
+        HDF5Options(chunks=(16, 16), compression_opts=HDF5CompressionOpts("gzip", 1)),
+    )
+    collection = array.parent
+    assert isinstance(collection, Collection)
+    collection.set_retention(Retention(generations=1))
+    cells = random_cells()
+    array[:].update(cells)
+    snapshot = array.snapshot()
+    array[:].update(1)
+    array[:].clear()
+    places = {str(shard.record.info["node_id"]) for shard in client.session.shards.all()}
+
+    @ray.remote(num_cpus=1)
+    def look(snapshot: Snapshot) -> tuple[str, Any, Any]:
+        node = ray.get_runtime_context().get_node_id()
+        return node, snapshot[:].read(), snapshot[17:400:3, ::-5].read()
+
+    @ray.remote(num_cpus=1)
+    def mend(array: VArray, generation: int) -> int:
+        return array.restore(generation)
+
+    def on(task: Any, node: str, *words: object) -> Any:
+        return task.options(label_selector={"ray.io/node-id": node}).remote(*words)
+
+    seen = ray.get([on(look, node, snapshot) for node in places])
+    assert {node for node, *_ in seen} == places
+    for _, whole, part in seen:
+        assert np.array_equal(whole, cells)
+        assert np.array_equal(part, cells[17:400:3, ::-5])
+
+    # Tiles of all shards are brought back from each node, hence most of them from other ones.
+    collection.set_retention(Retention(generations=100))
+    array[:].update(cells)
+    for turn, node in enumerate(sorted(places)):
+        before = array.generation
+        array[100:300].update(turn)
+        assert ray.get(on(mend, node, array, before)) == before + 2
+        assert np.array_equal(array[:].read(), cells)
+    assert np.array_equal(snapshot[:].read(), cells)
+    snapshot.close()
+    assert client.check_integrity(4, stop_on_error=False).ok
+    client.session.journal.flush()
 
 
 def test_reads_from_other_nodes_wait_for_a_killed_shard(client: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import pickle
 import threading
@@ -89,6 +90,23 @@ def test_closing_the_client_ends_its_pins(root: Path, client: Client, grid: VArr
         snapshot[0].read()
 
 
+def test_a_client_that_is_opened_again_has_no_old_snapshots(root: Path, grid: VArray) -> None:
+    grid[:].update(BOARD)
+    client = Client(f"file://{root}")
+    collection = client.get_collection("grids")
+    assert collection is not None
+    (same,) = collection
+    snapshot = same.snapshot()
+    client.close()
+    with client:
+        for use in (snapshot[...].read, lambda: pickle.dumps(snapshot)):
+            with pytest.raises(DekerGenerationError, match=r"the client of .* is closed"):
+                use()
+        snapshot.close()
+        with same.at(snapshot.generation) as again:
+            assert (again[...].read() == BOARD).all()
+
+
 def test_pickled_within_a_process(client: Client, grid: VArray, registry: Registry) -> None:
     grid[:].update(BOARD)
     snapshot = grid.snapshot()
@@ -164,12 +182,15 @@ def test_a_snapshot_whose_pin_has_ended_says_so(client: Client, grid: VArray) ->
 def test_pins_are_renewed_while_a_snapshot_is_open(
     client: Client, grid: VArray, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pins, "PIN_TTL_S", 0.5)
     monkeypatch.setattr(pins, "_RENEW_EVERY_S", 0.05)
     grid[:].update(BOARD)
     with grid.snapshot() as snapshot:
         for _ in range(8):
-            time.sleep(0.1)
+            registry.renew_pin(snapshot.pinned.pin_id, 30)
+            limit = time.monotonic() + 20
+            while registry.pins()[0].remaining_s < 300:
+                assert time.monotonic() < limit, "nobody renews"
+                time.sleep(0.01)
             churn(grid, client)
         assert (snapshot[...].read() == BOARD).all()
     assert registry.pins() == []
@@ -247,3 +268,28 @@ def test_an_array_of_the_same_id_does_not_take_a_snapshot_along(
     assert (snapshot[...].read() == BOARD).all()
     snapshot.close()
     sweep_until(client, lambda: not files(root))
+
+
+def test_opening_a_pickle_renews_its_own_pin_only(
+    grid: VArray, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid[:].update(BOARD)
+    renewed: list[str] = []
+    renew = registry.renew_pin
+
+    def noted(pin_id: str, ttl_s: float) -> bool:
+        renewed.append(pin_id)
+        return renew(pin_id, ttl_s)
+
+    monkeypatch.setattr(registry, "renew_pin", noted)
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(grid.snapshot()) for _ in range(20)]
+        last = grid.snapshot()
+        for each in opened:
+            stack.enter_context(pickle.loads(pickle.dumps(each)))  # noqa: S301
+        del last
+        gc.collect()
+        await_pins(registry, 20)  # the thread works in turn: now it has done all before
+        assert renewed == [each.pinned.pin_id for each in opened]
+    for each in opened:
+        registry.unpin(each._pinned.pin_id)

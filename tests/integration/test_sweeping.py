@@ -15,20 +15,24 @@ from deker_cluster import (
 )
 from deker_cluster.core.ids import new_id
 from deker_cluster.errors import (
+    ClusterNotFoundError,
     DekerValidationError,
+    ShardUnavailableError,
 )
 from deker_cluster.integrity.known_files import KnownFiles, Suspect
 from deker_cluster.tilefile.layout import tile_path
 from deker_coordinator import leftovers
 from deker_coordinator.garbage import sweep
 from deker_coordinator.leftovers import LeftoverSweep, delete_leftovers
+from deker_coordinator.recovery import rebuild
 from tests.integration.past import BOARD, write_some
 from tests.integration.test_library_faults import files, referenced, sweep_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from deker_cluster.registry.models import GarbageItem, LockInfo
     from tests.integration.conftest import Script
 
 
@@ -219,3 +223,71 @@ def test_nothing_is_deleted_before_the_journal_is_on_disk(
     assert len(files(root)) == 16
     sweep(client.session.registry, client.session.shards)
     assert len(files(root)) == 8
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["begun", "finished"])
+def test_a_rebuild_in_the_midst_of_a_look_for_leftovers(
+    client: Client, grid: VArray, root: Path, monkeypatch: pytest.MonkeyPatch, finished: bool
+) -> None:
+    """For a moment the registry knows of no file."""
+    grid[:].update(BOARD)
+    session = client.session
+    session.journal.flush()
+    age(root, 4000)
+    before = files(root)
+    locks, garbage = session.registry.locks, session.registry.pending_garbage
+    todo = ["clear"]
+
+    def and_cleared() -> list[LockInfo]:
+        found = locks()
+        if todo == ["clear"]:
+            session.registry.rebuild_begin(session.cluster.id)
+            session.registry.rebuild_clear()
+            todo[:] = ["rebuild"] if finished else []
+        return found
+
+    def and_rebuilt() -> Iterator[GarbageItem]:
+        yield from garbage()
+        if todo == ["rebuild"]:
+            todo.clear()
+            rebuild(session.address)
+
+    monkeypatch.setattr(session.registry, "locks", and_cleared)
+    # What suspicious() looks at was read before; unknown() comes to it last.
+    known = KnownFiles(session.registry)
+    monkeypatch.setattr(leftovers, "KnownFiles", lambda _: known)
+    monkeypatch.setattr(session.registry, "pending_garbage", and_rebuilt)
+    if finished:
+        assert delete_all_leftovers(client) == 0
+        assert (grid[:].read() == BOARD).all()
+    else:
+        with pytest.raises(ClusterNotFoundError):
+            delete_all_leftovers(client)
+    assert files(root) == before
+
+
+def test_a_shard_that_is_away_keeps_nothing_else_from_being_swept(
+    client: Client, grid: VArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, shards = client.session.registry, client.session.shards
+    client.get_collection(grid.collection).set_retention(Retention(1))  # type: ignore[union-attr]
+    asked = []
+
+    def refuse(_: object, keys: object) -> None:
+        asked.append(keys)
+        raise ShardUnavailableError("it is away")
+
+    monkeypatch.setattr("deker_coordinator.garbage._BATCH", 2)
+    write_some(grid, 6)
+    doomed = client.create_collection("doomed", grid.schema)
+    doomed.create()
+    doomed.delete()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(shards.get(0).handle), "discard", refuse)
+        sweep(registry, shards)
+    left = [item.kind for item in registry.garbage(1000)]
+    assert len(left) > 2
+    assert set(left) == {"entry", "array"}, "the collection's own item has been swept"
+    assert len(asked) == 1
+    sweep(registry, shards)
+    assert registry.garbage(1000) == []

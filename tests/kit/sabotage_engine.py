@@ -112,7 +112,7 @@ def let_garbage_ignore_pins() -> None:
     """Delete what only a pin needs."""
     edit_library(
         (
-            "kept = redis.call('HSETNX', overlay, tiles[i], tiles[i + 1]) == 1 or kept",
-            "redis.call('HSETNX', overlay, tiles[i], tiles[i + 1])",
+            "if not kept[j] and tiles[2 * j] ~= '' then",
+            "if tiles[2 * j] ~= '' then",
         ),
     )

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from deker_cluster.registry import durable_folder
 from deker_cluster.registry.durable_folder import make_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_each_new_name_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

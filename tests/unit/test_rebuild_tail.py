@@ -13,7 +13,13 @@ from deker_cluster.rebuild.reconstruct import missing_tiles
 from deker_cluster.rebuild.state import HistoryRecord
 from deker_cluster.rebuild.tail import add_tail
 from deker_cluster.tilefile.layout import parse_tile_path
-from deker_cluster.transport.messages import Inventory, ListedFile, TileDescription, TileKey
+from deker_cluster.transport.messages import (
+    Inventory,
+    ListedFile,
+    TileCheck,
+    TileDescription,
+    TileKey,
+)
 from tests.unit.rebuild_model import A, B, Journal, entry
 
 if TYPE_CHECKING:
@@ -35,6 +41,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.files: dict[TileKey, TileDescription | None] = {}
+        self.rotten: set[TileKey] = set()
         self.page = 2
 
     def put(
@@ -72,6 +79,9 @@ class Disk:
 
     def describe(self, keys: Sequence[TileKey]) -> list[TileDescription | None]:
         return [self.files.get(key) for key in keys]
+
+    def verify(self, checks: Sequence[TileCheck], *, deep: bool) -> list[str | None]:
+        return ["rotten" if deep and check.key in self.rotten else None for check in checks]
 
     def present(self, paths: Sequence[str]) -> list[bool]:
         names = [parse_tile_path(path) for path in paths]
@@ -134,6 +144,60 @@ def test_a_write_with_a_damaged_file_is_left(journal: Journal, disk: Disk) -> No
     disk.put(7, 0)
     disk.files[TileKey(A, 0, 7)] = None
     assert "damaged" in str(taken(journal, disk)[7])
+
+
+def test_a_write_with_damaged_cells_is_left(journal: Journal) -> None:
+    """Unless another shard has a copy that is whole."""
+    one, two = Disk(), Disk()
+    for disk in (one, two):
+        disk.put(7, 0)
+        disk.put(8, 1)
+    one.rotten = {TileKey(A, 0, 7), TileKey(A, 1, 8)}
+    two.rotten = {TileKey(A, 0, 7)}
+    found = taken(journal, one, two)
+    assert "file of tile 0 is damaged" in str(found[7])
+    assert found[8] is None
+    assert journal.state.arrays[A].entries == {1: entry(8, 1)}
+
+
+def test_files_under_the_names_of_others_are_left(journal: Journal, disk: Disk) -> None:
+    for number, (field, value) in enumerate((("version", 3), ("ordinal", 9), ("array", B))):
+        disk.put(7 + number, number)
+        description = disk.files[TileKey(A, number, 7 + number)]
+        assert description is not None
+        description.meta[field] = value
+        assert "damaged" in str(taken(journal, disk)[7 + number])
+
+
+@pytest.mark.parametrize("base", [0, 3])
+def test_a_write_that_was_given_up_before_the_next(journal: Journal, disk: Disk, base: int) -> None:
+    """Its lease was broken, and the next write was acknowledged."""
+    if base:
+        journal.commit(1, base, "0", entry(base))
+    disk.put(7, 0, base=base, tiles=2)
+    disk.put(7, 1, tiles=2)
+    disk.put(9, 0, base=base)
+    found = taken(journal, disk)
+    assert "still as before" in str(found[7])
+    assert found[9] is None
+    assert journal.state.arrays[A].entries == {0: entry(9)}
+
+
+def test_a_clear_that_was_given_up_before_the_next_write(journal: Journal, disk: Disk) -> None:
+    journal.commit(1, 3, "0", entry(3))
+    disk.put(7, 1, cleared="0-0")
+    disk.put(9, 0, base=3, tiles=0)
+    found = taken(journal, disk)
+    assert "still as before" in str(found[7])
+    assert journal.state.arrays[A].entries == {0: entry(3)}
+
+
+def test_a_write_and_a_clear_and_a_write(journal: Journal, disk: Disk) -> None:
+    disk.put(7, 0)
+    disk.put(8, 1, cleared="0-0")
+    disk.put(9, 0)
+    assert taken(journal, disk) == {7: None, 8: None, 9: None}
+    assert journal.state.arrays[A].entries == {0: entry(9), 1: entry(8)}
 
 
 def test_parts_of_transactions_are_left(journal: Journal, disk: Disk) -> None:
@@ -211,7 +275,14 @@ def test_an_array_that_the_journal_lacks(journal: Journal, disk: Disk) -> None:
 
 
 @pytest.mark.parametrize(
-    "meta", [{"tiles": "x"}, {"base": None}, {"cleared": "a-b"}, {"cleared": "0-99999999999999"}]
+    "meta",
+    [
+        {"tiles": "x"},
+        {"base": None},
+        {"cleared": "a-b"},
+        {"cleared": "0-99999999999999"},
+        {"cleared": ",".join(["0-9000000"] * 900)},
+    ],
 )
 def test_files_that_make_no_sense_are_left(journal: Journal, disk: Disk, meta: Any) -> None:
     disk.put(8, 0, **meta)

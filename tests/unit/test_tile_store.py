@@ -90,6 +90,12 @@ def test_a_version_is_never_another_file(store: TileStore, tmp_path: Path) -> No
     assert not [name for name in files(tmp_path) if name.startswith(".tmp-")]
 
 
+def test_a_file_where_a_folder_should_be(store: TileStore, tmp_path: Path) -> None:
+    (tmp_path / "tiles").touch()
+    with pytest.raises(OSError, match="tiles"):
+        store.stage([blob(TileKey(ARRAY, 0, 1), CELLS)])
+
+
 LINKED = ["tiles", "tiles/a1", f"tiles/a1/{ARRAY}", f"tiles/a1/{ARRAY}/0"]
 
 

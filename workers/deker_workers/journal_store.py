@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from deker_cluster.errors import DekerMetaDataError, ShardUnavailableError
-from deker_cluster.rebuild.batches import HEAD_BYTES, parse_batch, read_head, record_digest
+from deker_cluster.errors import (
+    DekerMetaDataError,
+    RegistryRewoundError,
+    ShardUnavailableError,
+)
+from deker_cluster.rebuild.batches import HEAD_BYTES, parse_batch, read_head
 from deker_cluster.rebuild.checkpoint import (
-    CHECKPOINT_HEAD_BYTES,
     checkpoint_position,
     fold,
     pack_state,
@@ -112,6 +115,8 @@ class JournalStore:
             `data` is no good batch; nothing was changed.
         StorageFullError
             No room, not even what was set aside; nothing was changed.
+        RegistryRewoundError
+            A record of the same number is here already, and another one; nothing was changed.
         """
         view = memoryview(data).cast("B")
         batch = parse_batch(view)
@@ -121,6 +126,11 @@ class JournalStore:
             held = tail.position.number
             if tail.broken or batch.previous > held:
                 return min(held, batch.previous)
+            if tail.position.digest and batch.digest_of(held) not in (None, tail.position.digest):
+                raise RegistryRewoundError(
+                    f"the journal in {self._folder} holds another record {held} than the one that "
+                    "was to be added"
+                )
             if batch.last <= held:
                 return held
             with storage_errors(self._folder):
@@ -206,8 +216,11 @@ class JournalStore:
     def _put_checkpoint(self, number: int, data: Buffer, *, fsync: bool) -> str:
         name = f"checkpoint-{number:020d}.ck"
         path = self._folder / name
-        # One that is damaged, or that differs in what no reader looks at, may have this name.
-        path.unlink(missing_ok=True)
+        if path.exists():
+            # By somebody who was killed before removing what it covers, as perhaps was some of that.
+            if checkpoint_position(self._read(name)) is not None:
+                return name
+            path.unlink()
         write_files([(path, [(0, data)])], fsync=fsync)
         return name
 
@@ -231,7 +244,8 @@ class JournalStore:
                     return tail
         tail = _Tail(None, 0, 0, _NOTHING, broken=False, cold=True)
         for name in [name for kind, _, name in reversed(names) if kind == "checkpoint"]:
-            position = checkpoint_position(self._read(name, CHECKPOINT_HEAD_BYTES))
+            # All of it: others may rely on our word that it is here, and forget what is in it.
+            position = checkpoint_position(self._read(name))
             if position is not None:
                 tail = attrs.evolve(tail, position=position)
                 break
@@ -258,7 +272,7 @@ class JournalStore:
                 if batch.last > position.number and not broken:
                     position = JournalPosition(
                         batch.last,
-                        record_digest(batch.records[-1][1]),
+                        batch.digest,
                         max(position.tokens, batch.tokens),
                     )
         finally:
@@ -286,7 +300,7 @@ class JournalStore:
         finally:
             os.close(descriptor)
         tokens = max(tail.position.tokens, batch.tokens)
-        position = JournalPosition(batch.last, record_digest(batch.records[-1][1]), tokens)
+        position = JournalPosition(batch.last, batch.digest, tokens)
         self._tail = _Tail(log, inode, end, position, broken=False, cold=False)
 
     def _open(self, name: str, flags: int, *, fsync: bool = False) -> int:
@@ -297,9 +311,9 @@ class JournalStore:
             fsync_directory(self._folder)
         return descriptor
 
-    def _read(self, name: str, size: int = -1) -> bytes:
+    def _read(self, name: str) -> bytes:
         with os.fdopen(self._open(name, os.O_RDONLY), "rb") as file:
-            return file.read(size)
+            return file.read()
 
     def _bytes(self, name: str) -> int:
         return (self._folder / name).stat().st_size

@@ -73,6 +73,8 @@ class TileStore:
                 root=self._root,
             )
         except FileExistsError as error:
+            if error.filename not in places:
+                raise  # a file where a folder should be
             key = places[error.filename].key
             raise DekerIntegrityError(
                 f"version {key.version} exists with other contents, which stay: the registry's "

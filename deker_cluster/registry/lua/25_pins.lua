@@ -23,8 +23,9 @@ local function retire(p, array, generation, tiles, due)
       for j = 1, #ordinals do
         if not known[j] then
           new[#new + 1], new[#new + 2] = ordinals[j], tiles[2 * j]
-          kept[j] = true
         end
+        -- A tile that was moved away and back is the same entry again.
+        kept[j] = kept[j] or not known[j] or known[j] == tiles[2 * j]
       end
       sliced('HSET', overlay, new)
     end
@@ -51,15 +52,20 @@ local function end_pin(p, pin, due)
   elseif array then
     redis.call('HDEL', p .. 'a:' .. array .. ':p', pin)
     local others = redis.call('HKEYS', p .. 'a:' .. array .. ':p')
-    local overlay, garbage = redis.call('HGETALL', key .. ':o'), {}
+    local overlay, ordinals, kept, garbage = redis.call('HGETALL', key .. ':o'), {}, {}, {}
     for i = 1, #overlay, 2 do
-      local kept = overlay[i + 1] == ''
-      for _, other in ipairs(others) do
-        kept = kept or redis.call('HGET', p .. 'pin:' .. other .. ':o', overlay[i]) == overlay[i + 1]
+      ordinals[#ordinals + 1] = overlay[i]
+    end
+    for _, other in ipairs(others) do
+      local entries = values_of(p .. 'pin:' .. other .. ':o', ordinals)
+      for j = 1, #ordinals do
+        kept[j] = kept[j] or entries[j] == overlay[2 * j]
       end
-      if not kept then
+    end
+    for j = 1, #ordinals do
+      if not kept[j] and overlay[2 * j] ~= '' then
         garbage[#garbage + 1] = due
-        garbage[#garbage + 1] = 'E:' .. array .. ':' .. overlay[i] .. ':' .. overlay[i + 1]
+        garbage[#garbage + 1] = 'E:' .. array .. ':' .. ordinals[j] .. ':' .. overlay[2 * j]
       end
     end
     sliced('ZADD', p .. 'garbage', garbage)

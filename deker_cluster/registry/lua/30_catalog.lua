@@ -6,8 +6,6 @@
 -- c:<cid>:arrays: zset array id -> seq;  c:<cid>:pk: hash primary key -> array id
 -- a:<aid>: hash cid, generation, time (of the last commit, in ms), meta, pk (only with a primary key)
 
-local FEED_LENGTH = 10000 -- changes that a collection's feed keeps, unless it says otherwise
-
 -- How many values args holds for the indexes of a collection, whose count stands at first.
 -- Returns nil when the collection has no indexes, or when they end here: a client that is too old
 -- for them has sent nothing. Returns false and the right number when there are too many or too few.
@@ -100,13 +98,6 @@ local function journal_array(p, collection, id, seq, size, values)
   journal(p, {'array', collection, id, seq, found[1] or '', found[1] and 1 or 0, found[2], values})
 end
 
-local function append_retention(fields, args, first)
-  for i, field in ipairs({'keep', 'keep_ms', 'feed'}) do
-    fields[#fields + 1] = field
-    fields[#fields + 1] = digits(tonumber(args[first + i - 1]))
-  end
-end
-
 -- create_collection: ARGV operation, name, id, record, then nothing or as for set_retention:
 -- generations, age in ms or 0, changes.
 -- Returns {"ok"} | {"exists"} | {"nocluster"}
@@ -129,32 +120,6 @@ changing('create_collection', function(p, args)
   redis.call('ZREM', p .. 'garbage', 'C:' .. args[3]) -- an older one's, of which nothing is left
   journal(p, {'collection', args[3], fields})
   return {'ok'}
-end)
-
--- set_retention: ARGV operation, collection id, generations, age in ms or 0 for any, changes.
--- A generation of an array can be read while it is one of the last `generations` and was replaced
--- less than `age` ago; the feed keeps about the last `changes` changes. Of arrays that nobody
--- writes to, what is too much goes after schedule_trims.
--- Returns {"ok"} | {"gone"}
-changing('set_retention', function(p, args)
-  local key, fields = p .. 'c:' .. args[2], {}
-  if redis.call('EXISTS', key) == 0 then
-    return {'gone'}, false
-  end
-  append_retention(fields, args, 3)
-  redis.call('HSET', key, unpack(fields))
-  journal(p, {'collection', args[2], fields})
-  return {'ok'}
-end)
-
--- retention: ARGV collection id. Returns {"ok", generations, age in ms or 0, changes} | {"gone"}
-reading('retention', function(p, args)
-  local key = p .. 'c:' .. args[1]
-  if redis.call('EXISTS', key) == 0 then
-    return {'gone'}
-  end
-  local found = redis.call('HMGET', key, 'keep', 'keep_ms', 'feed')
-  return {'ok', tonumber(found[1] or 1), tonumber(found[2] or 0), tonumber(found[3] or FEED_LENGTH)}
 end)
 
 -- collections: ARGV name, or nothing for all.

@@ -15,87 +15,23 @@
 local WAIT_MS = 2000 -- a waiter that has not asked again for so long has died
 local WAKE_MS = 5000
 
--- Ascending runs {first, last, first, last, ...} of ordinals in any order.
-local function runs_of(ordinals)
-  local numbers, sorted = {}, true
-  for i = 1, #ordinals do
-    numbers[i] = tonumber(ordinals[i])
-    sorted = sorted and (i == 1 or numbers[i - 1] < numbers[i])
-  end
-  if not sorted then
-    table.sort(numbers)
-  end
-  local runs = {}
-  for i = 1, #numbers do
-    if #runs > 0 and numbers[i] <= runs[#runs] + 1 then
-      runs[#runs] = numbers[i]
-    else
-      runs[#runs + 1], runs[#runs + 2] = numbers[i], numbers[i]
-    end
-  end
-  return runs
-end
-
-local function pack_runs(runs)
-  local texts = {}
-  for i = 1, #runs, 2 do
-    texts[#texts + 1] = digits(runs[i]) .. '-' .. digits(runs[i + 1])
-  end
-  return table.concat(texts, ',')
-end
-
-local function unpack_runs(text)
-  local runs = {}
-  for first, last in string.gmatch(text, '(%d+)-(%d+)') do
-    runs[#runs + 1], runs[#runs + 2] = tonumber(first), tonumber(last)
-  end
-  return runs
-end
-
-local function ordinals_of(runs)
-  local ordinals = {}
-  for i = 1, #runs, 2 do
-    for ordinal = runs[i], runs[i + 1] do
-      ordinals[#ordinals + 1] = digits(ordinal)
-    end
-  end
-  return ordinals
-end
-
--- First ordinal that is in both, nil when there is none.
-local function common_ordinal(some, others)
-  local i, j = 1, 1
-  while i < #some and j < #others do
-    local first = math.max(some[i], others[j])
-    if first <= math.min(some[i + 1], others[j + 1]) then
-      return first
-    end
-    if some[i + 1] < others[j + 1] then
-      i = i + 2
-    else
-      j = j + 2
-    end
-  end
-end
-
 -- Wakes who waits for one of these tiles of an array, but not those who have somebody before them
 -- that wants one of the same tiles: their turn comes after his.
 local function wake(p, array, runs)
   local before = {}
   for _, waiter in ipairs(redis.call('ZRANGE', p .. 'a:' .. array .. ':w', 0, -1)) do
     local wanted = unpack_runs(redis.call('HGET', p .. 'waiter:' .. waiter, 'a:' .. array) or '')
-    local behind = false
-    for _, earlier in ipairs(before) do
-      behind = behind or common_ordinal(earlier, wanted) ~= nil
-    end
-    if not behind and common_ordinal(wanted, runs) then
+    if common_ordinal(wanted, runs) and not common_ordinal(before, wanted) then
       local key = p .. 'wake:' .. waiter
       if redis.call('EXISTS', key) == 0 then
         redis.call('RPUSH', key, 1)
       end
       redis.call('PEXPIRE', key, WAKE_MS)
     end
-    before[#before + 1] = wanted
+    before = joined_runs(before, wanted)
+    if covers(before, runs) then
+      return
+    end
   end
 end
 
@@ -246,6 +182,10 @@ local function stand_in_queue(p, waiter, groups, now)
   end
   redis.call('HSET', key, 'until', digits(now + WAIT_MS))
   redis.call('PEXPIRE', key, 2 * WAIT_MS)
+  for _, group in ipairs(groups) do
+    -- Nobody may come any more who would find that the last one in this queue has died.
+    redis.call('PEXPIRE', p .. 'a:' .. group.array .. ':w', 2 * WAIT_MS)
+  end
   -- What woke it so far is answered by this call.
   redis.call('UNLINK', p .. 'wake:' .. waiter)
 end
@@ -334,9 +274,13 @@ redis.register_function{
   end,
 }
 
--- withdraw: ARGV waiter. Leaves the queue. Returns {"ok"}
+-- withdraw: ARGV waiter. Leaves the queue, and gives back what an acquire was granted that had the
+-- waiter's id as its operation. Returns {"ok"}
 repeatable('withdraw', function(p, args)
-  local wanted = leave_queue(p, args[1])
+  local wanted, token = leave_queue(p, args[1]), redis.call('GET', p .. 'op:' .. args[1])
+  if token then
+    end_transaction(p, token, due_ms(p, now_ms()), {})
+  end
   for i = 1, #wanted, 2 do
     wake(p, wanted[i], wanted[i + 1])
   end

@@ -62,7 +62,7 @@ local function raise_counter(key, least)
   if tonumber(redis.call('GET', key) or 0) < tonumber(least) then
     redis.call('SET', key, least)
   end
-  return {'ok', redis.call('GET', key)}
+  return {'ok', redis.call('GET', key) or '0'}
 end
 
 -- raise_tokens: ARGV token. No token up to this one is given any more. Returns {"ok", newest token}

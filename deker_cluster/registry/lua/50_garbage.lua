@@ -1,8 +1,10 @@
 -- Lists of what is held and of what may be deleted.
 
--- garbage: ARGV limit. Returns {"ok", item, item, ...}: the oldest ones that are due.
+-- garbage: ARGV limit, how many to pass over. Returns {"ok", item, item, ...}: those that are due,
+--   the oldest first.
 reading('garbage', function(p, args)
-  local items = redis.call('ZRANGEBYSCORE', p .. 'garbage', '-inf', now_ms(), 'LIMIT', 0, args[1])
+  local items = redis.call('ZRANGEBYSCORE', p .. 'garbage', '-inf', now_ms(),
+    'LIMIT', args[2] or 0, args[1])
   table.insert(items, 1, 'ok')
   return items
 end)
@@ -20,7 +22,7 @@ changing('expire_leases', function(p, args)
   for _, token in ipairs(tokens) do
     end_transaction(p, token, due_ms(p, now), {})
   end
-  return {'ok', #tokens}
+  return {'ok', #tokens}, #tokens > 0
 end)
 
 -- locks: no ARGV. Returns {"ok", token, remaining ms, {tx hash}, token, ...}; expired ones have 0.

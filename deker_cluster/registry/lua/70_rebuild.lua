@@ -3,7 +3,9 @@
 -- What makes it again serves only while there is no record of the cluster: that is written last, so
 -- that a registry that is half made counts as none, and is cleared by the next attempt.
 
-local KEPT = {['tokens'] = true, ['journal:seq'] = true} -- they never go back
+-- The mark of the attempt that was begun last is in "rebuild": one before it must not go on.
+
+local KEPT = {['tokens'] = true, ['journal:seq'] = true, ['rebuild'] = true} -- counters never go back
 
 -- dump_base: no ARGV. Returns {"ok", {cluster hash}, {shards hash}, then (collection id, {its hash})...}
 reading('dump_base', function(p)
@@ -52,13 +54,28 @@ reading('dump_arrays', function(p, args)
   return reply
 end)
 
--- rebuild_clear: ARGV cursor, limit. Removes what was left here; start with cursor "0".
--- Returns {"ok", cursor}, which is "0" at the end | {"alive"} there is a cluster
-repeatable('rebuild_clear', function(p, args)
+-- What stands in the way of the attempt with this mark; nil if nothing does.
+local function find_rival(p, mark)
   if has_cluster(p) then
     return {'alive'}
+  elseif redis.call('GET', p .. 'rebuild') ~= mark then
+    return {'other'}
   end
-  local found = redis.call('SCAN', args[1], 'MATCH', p .. '*', 'COUNT', args[2])
+end
+
+-- rebuild_clear: ARGV mark of this attempt, cursor, limit. Removes what was left here; start with
+-- cursor "0", which ends other attempts.
+-- Returns {"ok", cursor}, which is "0" at the end | {"alive"} there is a cluster
+--   | {"other"} another attempt was begun later
+repeatable('rebuild_clear', function(p, args)
+  if args[2] == '0' and not has_cluster(p) then
+    redis.call('SET', p .. 'rebuild', args[1])
+  end
+  local rival = find_rival(p, args[1])
+  if rival then
+    return rival
+  end
+  local found = redis.call('SCAN', args[2], 'MATCH', p .. '*', 'COUNT', args[3])
   for _, key in ipairs(found[2]) do
     if not KEPT[string.sub(key, #p + 1)] then
       redis.call('UNLINK', key)
@@ -67,14 +84,15 @@ repeatable('rebuild_clear', function(p, args)
   return {'ok', found[1]}
 end)
 
--- Functions that put things in place: ARGV for each of them n, then its n words, which the body gets.
--- All return {"ok"} | {"alive"} there is a cluster
+-- Functions that put things in place: ARGV the mark, then for each of them n, then its n words, which
+-- the body gets. All return {"ok"} | {"alive"} | {"other"}, see above
 local function putting(name, body)
   repeatable('rebuild_' .. name, function(p, args)
-    if has_cluster(p) then
-      return {'alive'}
+    local rival = find_rival(p, args[1])
+    if rival then
+      return rival
     end
-    local i = 1
+    local i = 2
     while i <= #args do
       local words, n = {}, tonumber(args[i])
       for j = 1, n do
@@ -142,14 +160,15 @@ putting('garbage', function(p, args)
   redis.call('ZADD', p .. 'garbage', now_ms() + 1000 * tonumber(args[1]), args[2])
 end)
 
--- rebuild_end: ARGV operation, fields and values of the cluster's hash. From now on there is one.
--- Returns {"ok"} | {"alive"}
+-- rebuild_end: ARGV operation, mark, fields and values of the cluster's hash. From now on there is one.
+-- Returns {"ok"} | {"alive"} | {"other"}
 changing('rebuild_end', function(p, args)
-  if has_cluster(p) then
-    return {'alive'}, false
+  local rival = find_rival(p, args[2])
+  if rival then
+    return rival, false
   end
-  table.remove(args, 1)
-  redis.call('HSET', p .. 'cluster', unpack(args))
+  redis.call('HSET', p .. 'cluster', unpack(args, 3))
+  redis.call('DEL', p .. 'rebuild')
   return {'ok'}
 end)
 
