@@ -118,7 +118,7 @@ class Transacting(Connection):
         """
         return Transaction(self)
 
-    def transact(self, function: Callable[..., _T], *args: Any, attempts: int = 10) -> _T:
+    def transact(self, function: Callable[..., _T], *args: Any, attempts: int = 30) -> _T:
         """Call ``function(transaction, *args)`` in a transaction, again after each conflict.
 
         Parameters

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from deker_cluster.registry.client import Registry
     from deker_cluster.registry.models import ClusterRecord
 
-__all__ = ["FORMAT_VERSION", "check_directory", "ensure_cluster", "exclusive"]
+__all__ = ["FORMAT_VERSION", "check_directory", "ensure_cluster", "exclusive", "has_shards"]
 
 FORMAT_VERSION = 1
 """Version of a cluster's directory as a whole; a newer one is refused."""
@@ -63,6 +63,11 @@ def check_directory(root: Path) -> str | None:
     return cluster_id
 
 
+def has_shards(root: Path) -> bool:
+    """Whether shards are in `root`: they know its cluster, even if ``cluster.json`` is lost."""
+    return any(root.glob("shards/*/shard.json"))
+
+
 def ensure_cluster(root: Path, registry: Registry, settings: dict[str, object]) -> ClusterRecord:
     """Return the cluster of `root`, made if neither directory nor registry knows one.
 
@@ -74,9 +79,9 @@ def ensure_cluster(root: Path, registry: Registry, settings: dict[str, object]) 
     known = check_directory(root)
     record = registry.cluster()
     if record is None:
-        if known is not None:
+        if known is not None or has_shards(root):
             raise DataDirectoryError(
-                f"{root} holds the tiles of cluster {known}, but its registry in "
+                f"{root} holds the tiles of cluster {known or '(unknown)'}, but its registry in "
                 f"{root / 'registry'} is empty; make it again from the disks by: "
                 f"deker-cluster registry rebuild file://{root}; or restore that folder from a "
                 "backup"

@@ -32,7 +32,7 @@ from deker_cluster.rebuild.reconstruct import (
 )
 from deker_cluster.registry.opening import open_registry
 from deker_cluster.tilefile.cache import TileCache
-from deker_coordinator.identity import check_directory, exclusive
+from deker_coordinator.identity import check_directory, exclusive, has_shards
 from deker_workers.atomic_write import write_files
 from deker_workers.identity_file import read_identity
 from deker_workers.service import ShardService
@@ -115,7 +115,7 @@ def rebuild(
     """
     with contextlib.ExitStack() as stack:
         if address.path is not None:
-            if check_directory(address.path) is None:
+            if check_directory(address.path) is None and not has_shards(address.path):
                 raise DataDirectoryError(f"{address.path} holds no storage")
             if data_dirs:
                 raise DekerClientError(

@@ -92,7 +92,7 @@ class RegistryState:
         DekerMetaDataError
             Records are missing between the state and the batch, or one cannot be read.
         """
-        if batch.last <= self.number:
+        if batch.last <= self.number or (until is not None and self.number >= until):
             return
         if batch.previous > self.number:
             raise DekerMetaDataError(

@@ -37,7 +37,7 @@ _LANES = 4
 _MOST_STEPS = 60
 _VALUES = 1000
 
-_SPOILED = {"discard.begin": "stage.synced=error@{n};discard.begin=kill"}
+_SPOILED = {"discard.begin": "commit.ask=error@{n};discard.begin=kill"}
 """Failpoints on a way that no write takes unless something fails before."""
 
 
@@ -65,8 +65,11 @@ def survivor(talk: Talk, root: str, name: str, value: int, seed: int) -> None:
                 scratch: Any = array.parent.create(id_=id_of(other))
                 talk(("done",))
                 talk(("write other", other))
-                scratch[:].update(value)
-                talk(("done",))
+                try:
+                    scratch[:].update(value)
+                    talk(("done",))
+                except (OSError, ShardUnavailableError):
+                    talk(("failed",))
                 talk(("delete", other))
                 scratch.delete()
             elif kind < 0.9:

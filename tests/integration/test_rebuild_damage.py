@@ -235,3 +235,20 @@ def test_files_that_are_not_there(root: Path, tmp_path: Path) -> None:
     assert "Error" in run("registry", "backup", uri, str(tmp_path / "file" / "backup"), code=1)
     text = run("registry", "rebuild", uri, "--data-dir", str(tmp_path), "--replace", code=1)
     assert "leave out --data-dir" in text
+
+
+def test_a_directory_that_has_lost_its_identity_too(root: Path) -> None:
+    """No new storage is begun over the tiles of the old one."""
+    with Client(f"file://{root}") as client:
+        filled(client)
+        before = held(client)
+    lose(root)
+    (root / "cluster.json").unlink()
+    for _ in range(2):
+        with pytest.raises(DataDirectoryError, match="deker-cluster registry rebuild"):
+            Client(f"file://{root}")
+        assert not (root / "cluster.json").exists()
+    rebuilt(root)
+    with Client(f"file://{root}") as client:
+        assert held(client) == before
+    assert (root / "cluster.json").exists()

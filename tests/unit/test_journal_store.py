@@ -34,9 +34,9 @@ def summed(store: JournalStore) -> RegistryState:
     return fold(store.contents(), "the test")
 
 
-def state_up_to(number: int) -> RegistryState:
+def state_up_to(number: int, tokens: int = 7) -> RegistryState:
     state = RegistryState()
-    state.apply_batch(batch(1, number, tokens=7))
+    state.apply_batch(batch(1, number, tokens=tokens))
     return state
 
 
@@ -63,6 +63,15 @@ def test_batches_add_up(tmp_path: Path) -> None:
     assert state.number == 4
     assert sorted(state.collections) == ["id-1", "id-2", "id-3", "id-4"]
     assert (state.tokens, state.lowest_live) == (9, 9)
+
+
+def test_adding_up_to_a_record(tmp_path: Path) -> None:
+    """Also to one in the midst of a batch, which others have made."""
+    store = JournalStore(tmp_path)
+    for first in (1, 4, 7):
+        store.append(batch(first, first + 2).pack())
+    for until in range(1, 10):
+        assert fold(store.contents(), "the test", until) == state_up_to(until, tokens=0)
 
 
 def test_a_repetition_changes_nothing(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ class JournalStore:
         name = f"checkpoint-{number:020d}.ck"
         path = self._folder / name
         if path.exists():
-            # By somebody who was killed before removing what it covers, as perhaps was some of that.
+            # By somebody who was killed while removing what it covers: some of that may be gone.
             if checkpoint_position(self._read(name)) is not None:
                 return name
             path.unlink()
