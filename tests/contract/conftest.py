@@ -11,6 +11,7 @@ from deker_cluster.registry.models import KeptChanges
 from tests.contract.finding_model import Model
 from tests.contract.journal_world import CLUSTER, World
 from tests.contract.servers import KINDS, LossyProxy, Server, find_server
+from tests.contract.waiting import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,3 +134,18 @@ def fresh(empty: Callable[[], Registry]) -> Registry:
 @pytest.fixture
 def world(fresh: Registry, tmp_path: Path) -> World:
     return World(fresh, tmp_path)
+
+
+@pytest.fixture
+def writer(shared_server: Server, registry: Registry, array: str) -> Iterator[Callable[[], Writer]]:
+    opened: list[Writer] = []
+
+    def make() -> Writer:
+        own = Registry(shared_server.connect, registry.name, deadline_s=20)
+        opened.append(Writer(own, array))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.keeper.give_back(list(each.keeper._held), abort=False)
+        each.registry.close()
