@@ -21,7 +21,7 @@ QUICK = dict.fromkeys((5, 6, 7, 9, 10, 14), 0.02) | {
     13: 0.03,
 }
 """Row -> scale."""
-SABOTAGED = {3: 0.01, 4: 0.04, 6: 0.02, 10: 0.02, 13: 0.02}
+SABOTAGED = {3: 0.01, 4: 0.04, 6: 0.02, 10: 0.02, 13: 0.06}
 
 
 def chaos(*words: object) -> str:
