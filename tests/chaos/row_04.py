@@ -53,7 +53,7 @@ def run(context: RunContext) -> RowResult:
         while done < wanted and len(context.failures) < 20:
             plans = []
             for array, kid in zip(arrays, kids, strict=True):
-                plans.append(_begin(context, array, kid, 2 * done))
+                plans.append(_begin(context, array, kid, done))
                 done += 1
             for array, kid, plan in zip(arrays, kids, plans, strict=True):
                 refused += _end(context, client, array, kid, plan)
@@ -65,8 +65,9 @@ def run(context: RunContext) -> RowResult:
     return context.result(done, refused=f"{refused} of {done}")
 
 
-def _begin(context: RunContext, array, kid: Child, value: int) -> tuple[int, int, int, bool]:
+def _begin(context: RunContext, array, kid: Child, number: int) -> tuple[int, int, int, bool, str]:
     """Set the tiles, and let the writer run into its pause."""
+    value = 2 * number
     first = context.rng.randrange(_TILES - 1)
     last = context.rng.randrange(first + 1, _TILES + 1)
     # A tile that was cleared again has the entry that the writer saw: only its token is wrong.
@@ -78,11 +79,12 @@ def _begin(context: RunContext, array, kid: Child, value: int) -> tuple[int, int
     point = context.rng.choice(_PAUSES)
     clears = point in ("lease.granted", "commit.ask") and context.rng.random() < 0.3
     kid.send((point, value + 2, clears, first, last))
-    return value, first, last, returns
+    what = f"pause {number} at {point}, {'clear' if clears else 'update'} of {first}...{last - 1}"
+    return value, first, last, returns, what
 
 
 def _end(context: RunContext, client: Client, array, kid: Child, plan) -> int:
-    value, first, last, returns = plan
+    value, first, last, returns, what = plan
     kid.await_stop()
     # The rival waits for the paused writer's lease to end.
     overlap = context.rng.randrange(first, last)
@@ -92,9 +94,9 @@ def _end(context: RunContext, client: Client, array, kid: Child, plan) -> int:
     before = tiles_of(array[:].read())
     kid.wake()
     said = kid.receive()
-    ok = context.check(said.startswith("refused"), f"tiles {first}...{last - 1}: {said}")
+    ok = context.check(said.startswith("refused"), f"{what}: {said}")
     after = tiles_of(array[:].read())
-    context.check(after == before, f"the rival wrote {before}, there is {after} ({said})")
+    context.check(after == before, f"{what}: the rival wrote {before}, there is {after}")
     return int(ok)
 
 

@@ -7,7 +7,6 @@ import contextlib
 import io
 import random
 import re
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,21 +100,22 @@ def run(context: RunContext) -> RowResult:
     while done < cuts and len(context.failures) < 20:
         number = done // _CUTS_PER_LOG
         seed = context.rng.randrange(1 << 32)
+        what = f"log {number}, plan {seed}"
         root = context.folder / f"w{number}" / "d"
         root.parent.mkdir()
         log = context.folder / f"log{number}"
-        run_traced(log, "tests.chaos.row_06", root, seed, **_environment(context))
-        await_server_end(root)
-        calls = read_log(log)
-        disk = Disk(str(root.parent), calls)
-        acknowledged = _acknowledged(calls)
-        context.check(len(acknowledged) == _STEPS, f"{len(acknowledged)} steps were acknowledged")
-        _check_order(context, calls, disk, plan(seed), acknowledged, kinds)
-        for _ in range(min(_CUTS_PER_LOG, cuts - done)):
-            _cut(context, disk, plan(seed), acknowledged, kinds)
-            done += 1
+        with context.case(what, root.parent):
+            run_traced(log, "tests.chaos.row_06", root, seed, **_environment(context))
+            await_server_end(root)
+            calls = read_log(log)
+            disk = Disk(str(root.parent), calls)
+            acknowledged = _acknowledged(calls)
+            assert len(acknowledged) == _STEPS, f"{len(acknowledged)} steps were acknowledged"
+            _check_order(context, what, calls, disk, plan(seed), acknowledged, kinds)
+            for _ in range(min(_CUTS_PER_LOG, cuts - done)):
+                _cut(context, f"{what}, cut {done}", disk, plan(seed), acknowledged, kinds)
+                done += 1
         context.progress(f"{done} power cuts")
-        shutil.rmtree(root.parent)
     return context.result(done, **kinds)
 
 
@@ -134,6 +134,7 @@ def _acknowledged(calls: list[Call]) -> list[int]:
 
 def _check_order(
     context: RunContext,
+    plan_name: str,
     calls: list[Call],
     disk: Disk,
     steps: list[Step],
@@ -145,12 +146,14 @@ def _check_order(
     commits = [call.begin for call in requests if r"deker1_commit\r" in call.texts[0]]
     deletes = [call.begin for call in requests if r"deker1_delete_array\r" in call.texts[0]]
     tiles = [inode for inode in disk.inodes if _TILE.fullmatch(inode.path)]
-    context.check(len(tiles) > len(acknowledged) // 4, f"only {len(tiles)} tiles were written")
+    context.check(
+        len(tiles) > len(acknowledged) // 4, f"{plan_name}: only {len(tiles)} tiles were written"
+    )
     for tile in tiles:
-        kinds["tiles in order"] += _tile_in_order(context, disk, tile, commits)
+        kinds["tiles in order"] += _tile_in_order(context, plan_name, disk, tile, commits)
     begin = 0
     for (word, name, *_), end in zip(steps, acknowledged, strict=True):
-        what = f"{word} {name}"
+        what = f"{plan_name}: {word} {name}"
         between = [
             line for line in (commits if word != "delete" else deletes) if begin < line < end
         ]
@@ -164,7 +167,9 @@ def _check_order(
         begin = end
 
 
-def _tile_in_order(context: RunContext, disk: Disk, tile: Inode, commits: list[int]) -> bool:
+def _tile_in_order(
+    context: RunContext, plan_name: str, disk: Disk, tile: Inode, commits: list[int]
+) -> bool:
     """Bytes, sync, name, sync of the folder, names of the folders above, commit."""
     folder = disk.inode(str(Path(tile.path).parent))
     assert folder is not None
@@ -180,11 +185,11 @@ def _tile_in_order(context: RunContext, disk: Disk, tile: Inode, commits: list[i
     commit = min(following, default=1 << 62)
     well = context.check(
         written < named and tile.synced_between(written, named),
-        f"{tile.path}: not synced between its last byte and its name",
+        f"{plan_name}: {tile.path}: not synced between its last byte and its name",
     )
     well &= context.check(
         folder.synced_between(named, commit),
-        f"{tile.path}: its folder was not synced between its name and the commit",
+        f"{plan_name}: {tile.path}: its folder was not synced between its name and the commit",
     )
     for path in ancestors(folder.path, disk.root):
         inner, outer = disk.inode(path), disk.inode(str(Path(path).parent))
@@ -192,7 +197,7 @@ def _tile_in_order(context: RunContext, disk: Disk, tile: Inode, commits: list[i
         assert outer is not None
         well &= context.check(
             outer.synced_between(inner.born, commit),
-            f"{path}: its name was not synced before the commit",
+            f"{plan_name}: {path}: its name was not synced before the commit",
         )
     return well
 
@@ -211,6 +216,7 @@ def _check_logged(
 
 def _cut(
     context: RunContext,
+    cut_name: str,
     disk: Disk,
     steps: list[Step],
     acknowledged: list[int],
@@ -222,21 +228,21 @@ def _cut(
     end = acknowledged[number + 1] if number + 1 < len(acknowledged) else start + 1
     cut = start if context.rng.random() < 0.4 else context.rng.randrange(start, end)
     luck = context.rng.choice((0.0, 0.0, 0.3, 0.7))
-    copy = context.folder / "copy"
-    what = (
-        f"cut at line {cut}, luck {luck}: after step {number} ({' '.join(map(str, steps[number]))})"
-    )
+    copy = context.folder / cut_name.rsplit(", ", 1)[1].replace(" ", "")
+    step = " ".join(map(str, steps[number]))
+    what = f"{cut_name} at line {cut}, luck {luck}: after step {number} ({step})"
     disk.after_power_cut(cut, context.rng, luck, copy)
     allowed = states(steps)[number + 1 : number + 3]
-    try:
-        found = _look(context, copy / "d", what)
-    except (DekerBaseApplicationError, AssertionError) as error:
-        context.check(False, f"{what}: {type(error).__name__}: {error}")
-    else:
-        context.check(found in allowed, f"{what}: there is {found}, not one of {allowed}")
-        kinds["cuts: next step there" if found != allowed[0] else "cuts: next step not there"] += 1
-    await_server_end(copy / "d")
-    shutil.rmtree(copy)
+    with context.case(what, copy):
+        try:
+            found = _look(context, copy / "d", what)
+        except (DekerBaseApplicationError, AssertionError) as error:
+            context.check(False, f"{what}: {type(error).__name__}: {error}")
+        else:
+            context.check(found in allowed, f"{what}: there is {found}, not one of {allowed}")
+            there = "not there" if found == allowed[0] else "there"
+            kinds[f"cuts: next step {there}"] += 1
+        await_server_end(copy / "d")
 
 
 def _look(context: RunContext, root: Path, what: str) -> State:

@@ -6,9 +6,11 @@ import collections
 import contextlib
 import io
 import os
+import pprint
 import shutil
 import signal
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -16,8 +18,9 @@ import psutil
 from deker_cluster import AttributeSchema, DimensionSchema, VArraySchema
 from deker_cluster.errors import DekerBaseApplicationError
 from deker_cluster.integrity import check_integrity
-from deker_cluster.rebuild.differences import canonical
+from deker_cluster.rebuild.differences import canonical, differences
 from deker_cluster.rebuild.dumping import dump_state
+from deker_cluster.registry.opening import open_registry
 from deker_cluster.uri import parse_uri
 from deker_coordinator.recovery import rebuild
 from tests.chaos.rows import Row
@@ -29,11 +32,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deker_cluster import Client
+    from deker_cluster.rebuild.state import RegistryState
     from tests.chaos.rows import RowResult, RunContext
 
 _LENGTH = 30
 _FLUSHED_AFTER_S = 3.0
-_SETTLED = frozenset({"collection", "delete", "drop", "empty", "both"})
+_SETTLED = frozenset({"collection", "attribute", "delete", "drop", "empty", "both"})
 """Steps that are on the shards' disks before they are acknowledged, with all that came before."""
 
 _SCHEMA = VArraySchema(
@@ -102,7 +106,6 @@ def rebuild_it(talk: Talk, root: str) -> None:
     """Rebuild; whoever started this kills it on the way."""
     talk("begun")
     rebuild(parse_uri(f"file://{root}"))
-    talk("done")
 
 
 def run(context: RunContext) -> RowResult:
@@ -114,22 +117,23 @@ def run(context: RunContext) -> RowResult:
         what = f"run {number}, plan {seed}"
         steps = plan(seed, _LENGTH)
         killed = context.rng.random() < 0.5
-        try:
-            if killed:
-                before, done, flushed = None, *_killed(context, root, seed)
-            else:
-                before, done, flushed = _to_the_end(root, steps), len(steps) - 1, len(steps)
-            _lose_registry(root)
-            if context.rng.random() < 0.3:
-                kinds["rebuilds killed"] += _killed_rebuild(context, root)
-            rebuild(parse_uri(f"file://{root}"))
-            _compare(context, root, what, steps, done, flushed, before)
-        except (DekerBaseApplicationError, AttributeError) as error:
-            # An array that is not there is None to those who look for it.
-            context.check(False, f"{what}: {type(error).__name__}: {error}")
-        kinds["killed" if killed else "run to the end"] += 1
-        _end_services(root)
-        shutil.rmtree(root)
+        with context.case(what, root):
+            try:
+                if killed:
+                    before, done, flushed = None, *_killed(context, root, seed)
+                else:
+                    before, done, flushed = _to_the_end(root, steps), len(steps) - 1, len(steps)
+                _lose_registry(root)
+                if context.rng.random() < 0.3:
+                    kinds["rebuilds killed"] += _killed_rebuild(context, root)
+                rebuild(parse_uri(f"file://{root}"))
+                _compare(context, root, what, steps, done, flushed, before)
+            except (DekerBaseApplicationError, AttributeError) as error:
+                # An array that is not there is None to those who look for it.
+                text = "".join(traceback.format_exception(error))
+                context.check(False, f"{what}: {text}")
+            kinds["killed" if killed else "run to the end"] += 1
+            _end_services(root)
         if len(context.failures) >= 20:
             break
         if number % 20 == 19:
@@ -137,12 +141,12 @@ def run(context: RunContext) -> RowResult:
     return context.result(sum(kinds[word] for word in ("killed", "run to the end")), **kinds)
 
 
-def _to_the_end(root: Path, steps: list[Step]) -> dict[str, Any]:
+def _to_the_end(root: Path, steps: list[Step]) -> RegistryState:
     """Perform all steps, and return what the registry holds then."""
     with open_client(root) as client:
         for number, step in enumerate(steps):
             perform(client, step, number)
-        return canonical(dump_state(client.session.registry))
+        return dump_state(client.session.registry)
 
 
 def _killed(context: RunContext, root: Path, seed: int) -> tuple[int, int]:
@@ -177,7 +181,11 @@ def _killed_rebuild(context: RunContext, root: Path) -> int:
         kid.receive()
         time.sleep(context.rng.uniform(0, 0.25))
         kid.kill()
-        done = "done" in kid.rest()
+    # Whether it was done is not for it to say: it may have been killed right after its last step.
+    registry, leave = open_registry(parse_uri(f"file://{root}"))
+    done = registry.cluster() is not None
+    registry.close()
+    leave()
     if done:
         _lose_registry(root)
     return not done
@@ -190,18 +198,21 @@ def _compare(
     steps: list[Step],
     done: int,
     flushed: int,
-    before: dict[str, Any] | None,
+    before: RegistryState | None,
 ) -> None:
     with open_client(root) as client:
-        after = canonical(dump_state(client.session.registry))
+        after = dump_state(client.session.registry)
         found = _contents(client)
         with contextlib.redirect_stdout(io.StringIO()):
             report = check_integrity(client.session, level=4, stop_on_error=False)
         bad = [str(each) for each in report.findings if each.kind.name != "ORPHAN"]
-        context.check(not bad, f"{what}: {bad[:3]}")
+        context.check(not bad, f"{what}: {bad}")
         if before is not None:
-            other = [key for key in before if before[key] != after[key]]
-            context.check(not other, f"{what}: other {other}: {_shown(before, after, other)}")
+            both = {"before": canonical(before), "after": canonical(after)}
+            other = f"{what}: other {list(differences(before, after))}"
+            if not context.check(both["before"] == both["after"], other):
+                for name, state in both.items():
+                    (root / name).write_text(pprint.pformat(state))
         wrong = [
             _difference(found, state, steps, done, max(flushed, _settled(steps, done)))
             for state in states(steps)[done + 1 : done + 3]
@@ -209,10 +220,6 @@ def _compare(
         context.check("" in wrong, f"{what}, step {done} {steps[done]}: {wrong}")
         # What comes after it has names of its own.
         client.create_collection("after", _SCHEMA).create()[:].update(1)
-
-
-def _shown(before: dict[str, Any], after: dict[str, Any], keys: list[str]) -> str:
-    return "; ".join(f"{key}: {before[key]} -> {after[key]}" for key in keys)[:600]
 
 
 def _contents(client: Client) -> Found:

@@ -47,7 +47,7 @@ def run(context: RunContext) -> RowResult:
             # Its lease stays until it ends by itself: every outage has an array of its own.
             array = make_array(direct, f"outage {number}", tiles=_TILES)
             handle: Any = found.filter({"id": array.id}).last()
-            kinds += _outage(context, direct, unlucky, proxy, array, handle)
+            kinds += _outage(context, direct, unlucky, proxy, array, handle, number)
     return context.result(cuts + outages, **kinds)
 
 
@@ -112,9 +112,11 @@ def _outage(
     proxy: Proxy,
     array: VArray,
     handle: Any,
+    number: int,
 ) -> collections.Counter[str]:
     """Let the link go down at the commit, for longer than the client's patience."""
     fate = context.rng.choice((Fate.LOSE_REPLY, Fate.LOSE_REQUEST, Fate.HOLD))
+    what = f"outage {number}, {fate.name}"
     begun = False
 
     def decide(request: bytes) -> Fate:
@@ -131,11 +133,11 @@ def _outage(
     operation = ""
     try:
         handle[:].update(2)
-        context.check(False, f"{fate.name}: the update claims to have succeeded")
+        context.check(False, f"{what}: the update claims to have succeeded")
     except CommitStateUnknownError as unknown:
         operation = unknown.operation_id
     except DekerBaseApplicationError as error:
-        context.check(False, f"{fate.name}: {type(error).__name__}: {error}")
+        context.check(False, f"{what}: {type(error).__name__}: {error}")
     finally:
         proxy.decide = lambda _: Fate.ON
         proxy.down.clear()
@@ -148,16 +150,16 @@ def _outage(
         committed = True
     answer = unlucky.session.registry.outcome(operation)
     expected = {array.id: before[0] + 1} if committed else None
-    context.check(answer == expected, f"{fate.name}: the outcome is {answer}, not {expected}")
+    context.check(answer == expected, f"{what}: the outcome is {answer}, not {expected}")
     proxy.release()
     after = _state(direct, array)
     moved = int(committed)
     context.check(
         (after[0], after[1]) == (before[0] + moved, before[1] + moved),
-        f"{fate.name}: generation and changes {before[:2]} -> {after[:2]}",
+        f"{what}: generation and changes {before[:2]} -> {after[:2]}",
     )
     seen = set(_seen(array).values())
-    context.check(seen == {1 + moved}, f"{fate.name}: the tiles hold {seen}")
+    context.check(seen == {1 + moved}, f"{what}: the tiles hold {seen}")
     return collections.Counter({"outages": 1, f"link down: {fate.name.lower()}": 1})
 
 

@@ -200,7 +200,7 @@ def _taken_over(context: RunContext, root: Path) -> list[float]:
                 victims.append(Child(victim, str(root), tiles, ttl_s=_TTL_S))
                 kids.append(victims[-1])
             for each in victims:
-                each.receive()
+                assert each.receive() == "held"
             for lane, waiters in enumerate(lanes):
                 for kid in waiters:
                     first = lane * width + context.rng.randrange(width)

@@ -278,13 +278,13 @@ def _judge(
         operations = history[id_of(name)]
         operations.append(Operation(0, "read", begin, time.monotonic_ns(), cells))
         for each in operations:
-            context.check(TORN not in each.tiles.values(), f"a torn tile: {each}")
+            context.check(TORN not in each.tiles.values(), f"array {name}: a torn tile: {each}")
         for verdict in (
             check_history(operations, tiles=_TILES),
             check_generations(operations),
         ):
             undecided += verdict.ok is None
-            context.check(verdict.ok is not False, verdict.reason)
+            context.check(verdict.ok is not False, f"array {name}: {verdict.reason}")
     return undecided
 
 

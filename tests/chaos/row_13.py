@@ -18,6 +18,7 @@ from deker_cluster.errors import (
 from tests.chaos.rows import Row
 from tests.kit.processes import Child, Talk, children
 from tests.kit.storages import (
+    TORN,
     array_of,
     cells_of,
     id_of,
@@ -98,10 +99,13 @@ def reader(talk: Talk, root: str, seed: int) -> None:
         while not talk.asked():
             _forget_files(client)
             try:
-                chance.choice(arrays)[:].read()
+                seen = tiles_of(chance.choice(arrays)[:].read())
             except DekerIntegrityError as error:
                 if "swept" not in str(error):
                     talk(f"a read failed: {error}")
+            else:
+                if TORN in seen.values():
+                    talk(f"a torn tile: {seen}")
 
 
 def holder(talk: Talk, root: str, seed: int) -> None:
@@ -168,6 +172,7 @@ def run(context: RunContext) -> RowResult:
             _look(context, root, client)
             context.progress(f"{done} kills, {len(stored_files(root))} files at rest")
         commits = sum(array_of(client, name).generation for name in _NAMES)
+        context.check(commits, "nothing was ever written")
     return context.result(done, commits=commits)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import random
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,27 +94,28 @@ def run(context: RunContext) -> RowResult:
         tile.write_bytes(image(()))
         (outside / "secret").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
         (folder / "work").mkdir()
-        last = "the beginning"
-        with Child(guest, str(folder), context.rng.randrange(1 << 32)) as kid:
-            try:
-                while (message := kid.receive(_PATIENCE_S)) is not None:
-                    word, what = message
-                    if word == "case":
-                        last = what
-                        kinds[what.split(":")[0]] += 1
-                    elif word == "bad":
-                        context.check(False, what)
-                    elif word == "peak":
-                        peak = max(peak, what)
-            except TimeoutError:
-                context.check(False, f"{last}: does not end")
-            else:
-                status = kid.end()
-                context.check(status == 0, f"{last}: the process ended with {status}")
-        well = tile.exists() and tile.read_bytes() == image(())
-        context.check(well, "the file outside is gone, or another one")
+        with context.case(f"round {number}", folder):
+            last = "the beginning"
+            with Child(guest, str(folder), context.rng.randrange(1 << 32)) as kid:
+                try:
+                    while (message := kid.receive(_PATIENCE_S)) is not None:
+                        word, what = message
+                        if word == "case":
+                            last = what
+                            kinds[what.split(":")[0]] += 1
+                        elif word == "kind":
+                            context.check(kinds[what], f"no {what} were tried")
+                        elif word == "bad":
+                            context.check(False, f"round {number}, {what}")
+                        elif word == "peak":
+                            peak = max(peak, what)
+                except (TimeoutError, AssertionError) as error:
+                    context.check(False, f"round {number}, after {last}: {error}")
+                else:
+                    context.check(kid.end() == 0, f"round {number}, {last}: it was killed")
+            well = tile.exists() and tile.read_bytes() == image(())
+            context.check(well, f"round {number}: the file outside is gone, or another one")
         context.progress(f"round {number + 1}: {kinds.total()} inputs")
-        shutil.rmtree(folder)
     context.check(peak < _PEAK_BYTES, f"{peak >> 20} MiB of memory were taken")
     return context.result(kinds.total(), peak_mib=peak >> 20, **kinds)
 

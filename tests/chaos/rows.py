@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["Row", "RowResult", "RunContext"]
@@ -22,7 +24,7 @@ class RunContext:
     """1 makes as many runs as the table says."""
     seed: int
     folder: Path
-    """Empty, the row's own, removed after it."""
+    """Empty, the row's own, removed after it unless the row is red."""
     sabotaged: bool
     """The guarded step is to be switched off: the row must turn red."""
     report: Callable[[str], None]
@@ -41,10 +43,25 @@ class RunContext:
         self.report(text)
 
     def check(self, ok: object, text: str) -> bool:
-        """Note a failure unless `ok`; the row goes on. Returns whether it was well."""
+        """Note and report a failure unless `ok`; the row goes on. Returns whether it was well."""
         if not ok:
             self.failures.append(text)
+            self.report(f"failure: {text}")
         return bool(ok)
+
+    @contextlib.contextmanager
+    def case(self, what: str, folder: Path) -> Iterator[None]:
+        """Try one case, whose folder is removed unless it fails."""
+        before = len(self.failures)
+        try:
+            yield
+        except Exception as error:
+            error.add_note(f"{what}, in {folder}")
+            raise
+        if len(self.failures) == before or self.sabotaged:
+            shutil.rmtree(folder)
+        else:
+            self.report(f"{what}: see {folder}")
 
     def result(self, runs: int, **notes: Any) -> RowResult:
         """Return the row's result with the failures that :meth:`check` noted."""

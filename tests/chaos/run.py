@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Done", "main", "numbers", "run_row"]
 
-_SHOWN = 5
-
 
 @attrs.frozen
 class Done:
@@ -65,10 +63,11 @@ def load(number: int) -> Row:
     return row
 
 
-def run_row(
-    number: int, *, scale: float, seed: int, sabotaged: bool = False, quiet: bool = False
-) -> Done:
-    """Run one row in a folder of its own; what it raises turns the row red, too."""
+def run_row(number: int, *, scale: float, seed: int, sabotaged: bool = False) -> Done:
+    """Run one row in a folder of its own; what it raises turns the row red, too.
+
+    The folder of a row that turned red, unless by sabotage, is kept to be looked at.
+    """
     row = load(number)
     # A path to a socket may have 104 bytes, and a memory file system spares the disk what kills
     # cannot show anyway: they leave the page cache as it is. Rows that need a disk say so.
@@ -77,26 +76,27 @@ def run_row(
     folder = Path(tempfile.mkdtemp(prefix=f"dc{number:02}-", dir=base))
 
     def report(text: str) -> None:
-        if not quiet:
-            print(f"  row {number:2}: {text}", flush=True)
+        print(f"  row {number:2}: {text}", flush=True)
 
     context = RunContext(scale=scale, seed=seed, folder=folder, sabotaged=sabotaged, report=report)
     begin = time.monotonic()
     try:
-        try:
-            result = row.run(context)
-        except Exception:  # noqa: BLE001 - whatever goes wrong, the row is red and others go on
-            result = context.result(0)
-            result.errors.append(f"the row did not end:\n{traceback.format_exc()}")
-        # Services end by themselves some moments after their last user.
-        limit = time.monotonic() + 35
-        while (left := left_behind(folder)) and time.monotonic() < limit:
-            time.sleep(0.1)
-        if left:
-            result.errors.append(f"processes were left behind: {left}")
-    finally:
+        result = row.run(context)
+    except Exception:  # noqa: BLE001 - whatever goes wrong, the row is red and others go on
+        result = context.result(0)
+        result.errors.append(f"the row did not end:\n{traceback.format_exc()}")
+    # Services end by themselves some moments after their last user.
+    limit = time.monotonic() + 35
+    while (left := left_behind(folder)) and time.monotonic() < limit:
+        time.sleep(0.1)
+    if left:
+        result.errors.append(f"processes were left behind: {left}")
+    done = Done(row, result, time.monotonic() - begin, seed)
+    if done.green or sabotaged:
         shutil.rmtree(folder, ignore_errors=True)
-    return Done(row, result, time.monotonic() - begin, seed)
+    else:
+        report(f"kept: {folder}")
+    return done
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,6 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell(done[-1])
     print()
     print(_table(done, sabotaged=sabotaged))
+    red = ",".join(str(each.row.number) for each in done if not each.green)
+    if red and not sabotaged:
+        print(f"again: make chaos SEED={seed} SCALE={wish.scale:g} ROWS={red}")
     if wish.json:
         Path(wish.json).write_text(json.dumps(_record(done, seed, wish.scale), indent=1) + "\n")
     return int(not all(each.caught if sabotaged else each.green for each in done))
@@ -143,10 +146,6 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _tell(done: Done) -> None:
-    for text in done.result.failures[:_SHOWN]:
-        print(f"  failure: {text}", flush=True)
-    if len(done.result.failures) > _SHOWN:
-        print(f"  and {len(done.result.failures) - _SHOWN} more failures", flush=True)
     for text in done.result.errors:
         print(f"  error: {text}", flush=True)
     word = "green" if done.green else "RED"

@@ -26,15 +26,18 @@ SABOTAGED = {3: 0.01, 4: 0.04, 6: 0.02, 10: 0.02, 13: 0.06}
 
 def chaos(*words: object) -> str:
     """Run it in a process of its own: sabotage cannot be taken back."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.run", *map(str, words)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    told = done.stdout + done.stderr
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.chaos.run", *map(str, words)],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=240,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise AssertionError(f"{late}:\n{(late.stdout or b'').decode()}") from None
+    told = done.stdout.decode()
     print(told)
     assert done.returncode == 0, told
     return told

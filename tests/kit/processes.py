@@ -42,7 +42,7 @@ class Child:
     """A process that runs ``body(talk, *arguments)`` of a module's top level.
 
     ``talk(message)`` sends to the starter, ``talk.recv()`` waits for what it sends. What the body
-    raises ends the process and is raised by :meth:`result`.
+    raises ends the process and is raised by :meth:`receive`.
 
     Parameters
     ----------
@@ -88,6 +88,8 @@ class Child:
         ------
         TimeoutError
             It said nothing for so long.
+        AssertionError
+            It failed, or was ended by anything but a SIGKILL.
         """
         if not self._talk.poll(timeout_s):
             raise TimeoutError(f"process {self.pid} has said nothing for {timeout_s:g} s")
@@ -95,6 +97,8 @@ class Child:
             kind, message = self._talk.recv()
         except (EOFError, ConnectionResetError):
             self.over = True
+            if (status := self.end()) not in (0, -signal.SIGKILL):
+                raise AssertionError(f"process {self.pid} ended with {status}") from None
             return None
         if kind == "failed":
             raise AssertionError(f"process {self.pid} failed:\n{message}")

@@ -65,9 +65,33 @@ def test_a_broken_promise_and_a_broken_test_fail(
     main: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(bad) == 1
-    assert "failure: it was lost" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "failure: it was lost" in told
+    assert "again: make chaos SEED=7 SCALE=0.5 ROWS=1" in told
     assert main(broken) == 1
     assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_all_failures_are_told_and_only_what_failed_is_kept(
+    main: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def body(context: RunContext) -> RowResult:
+        for number in range(12):
+            folder = context.folder / f"case{number}"
+            folder.mkdir()
+            with context.case(f"case {number}", folder):
+                context.check(number % 2, f"case {number} went wrong")
+        return context.result(12)
+
+    assert main(body) == 1
+    told = capsys.readouterr().out
+    (kept,) = tmp_path.iterdir()
+    assert f"kept: {kept}" in told
+    assert {path.name for path in kept.iterdir()} == {f"case{each}" for each in range(0, 12, 2)}
+    for each in range(0, 12, 2):
+        assert f"failure: case {each} went wrong" in told
+    assert main(body, "--sabotage", "1") == 0
+    assert list(tmp_path.iterdir()) == [kept], "nobody looks into those of a sabotage"
 
 
 def test_sabotage_must_break_the_promise_and_nothing_else(
