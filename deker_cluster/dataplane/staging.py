@@ -171,9 +171,12 @@ def commit_alone(
             session.registry.abort(lease.token)
             return lease.generations[array.id]
         note = note_of([box or tiles_box(array.grid, [change.ordinal for change in changes])])
+        files = sum(change.new is not None for change in changes)
+        dropped = [change.ordinal for change in changes if change.base and change.new is None]
+        untold = told(files, sorted(dropped)).tiles == 0
         try:
             generations = session.registry.commit(
-                lease.token, [(array.id, changes)], notes={array.id: note}
+                lease.token, [(array.id, changes)], notes={array.id: note}, untold=untold
             )
         except CommitStateUnknownError:
             raise
@@ -182,9 +185,8 @@ def commit_alone(
             discard(session, keys)
             raise
         failpoint("commit.done")
-    files = sum(change.new is not None for change in changes)
-    dropped = [change.ordinal for change in changes if change.base and change.new is None]
-    if not told(files, sorted(dropped)).tiles:
+    # Files tell what they are based on; that must be found, too.
+    if untold or lease.unsettled:
         settle(session)
     return generations[array.id]
 

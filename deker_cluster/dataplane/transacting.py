@@ -197,7 +197,7 @@ class OpenTransaction:
         try:
             failpoint("commit.ask")
             generations = self._session.registry.commit(
-                self._tokens, changes, notes=notes, reads=reads
+                self._tokens, changes, notes=notes, reads=reads, untold=True
             )
         except CommitStateUnknownError:
             # Perhaps committed: neither leases nor files may be touched.

@@ -43,7 +43,7 @@ class CommitCalls:
         *,
         notes: Mapping[str, str] | None = None,
         reads: Sequence[tuple[str, Iterable[tuple[int, bytes | None]]]] = (),
-        operation_id: str | None = None,
+        untold: bool = False,
     ) -> dict[str, int]:
         """Move the entries of all named tiles together and release the tokens' leases.
 
@@ -59,8 +59,9 @@ class CommitCalls:
         reads
             For each array, once: its id and (ordinal, entry) that must be so still. No lease is
             needed for them.
-        operation_id
-            Under which the outcome can be asked for.
+        untold
+            The tile files do not tell of this commit. Whoever is granted a lease before the
+            journal is flushed hears of that.
 
         Returns
         -------
@@ -89,7 +90,7 @@ class CommitCalls:
             check_groups([row[0] for row in changed], [len(row[1]) for row in changed])
         if read:
             check_groups([row[0] for row in read], [len(row[1]) for row in read])
-        words: list[Word] = [len(own), *own, len(changed)]
+        words: list[Word] = [int(untold), len(own), *own, len(changed)]
         for array_id, rows in changed:
             note = (notes or {}).get(array_id, "")
             if len(note) > _LONGEST_NOTE:
@@ -100,7 +101,7 @@ class CommitCalls:
             words += [array_id, "", note, len(rows), *(word for row in rows for word in row)]
         for array_id, rows in read:
             words += [array_id, "", len(rows), *(word for row in rows for word in row)]
-        operation_id = operation_id or new_operation_id()
+        operation_id = new_operation_id()
         reply = self._link.change(
             "commit",
             *words,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deker_cluster.errors import DekerInstanceNotExistsError
 from deker_cluster.registry.keys import check_id, cluster_prefix
+from deker_cluster.registry.link import bounded_wait
 from deker_cluster.registry.models import ChangePage, ChangeRecord, JournalPage
+from deker_cluster.registry.replies import check_collection
 
 if TYPE_CHECKING:
     from deker_cluster.registry.link import RegistryLink
 
 __all__ = ["FeedCalls"]
-
-_LONGEST_WAIT_S = 1.0
-"""A request that waits at the server keeps a connection, and its thread from ending."""
 
 
 class FeedCalls:
@@ -40,8 +38,7 @@ class FeedCalls:
         """
         check_id(collection_id, "a collection id")
         reply = self._link.read("changes", collection_id, int(after), int(limit))
-        if reply[0] == b"gone":
-            raise DekerInstanceNotExistsError(f"collection {collection_id} has been deleted")
+        check_collection(reply, collection_id)
         _, newest, *rows = reply
         items = [
             ChangeRecord(
@@ -66,12 +63,11 @@ class FeedCalls:
             False: none came in time, or the connection was lost.
         """
         check_id(collection_id, "a collection id")
-        timeout_s = min(max(timeout_s, 0.001), _LONGEST_WAIT_S)
+        timeout_s = bounded_wait(timeout_s)
         key = f"{cluster_prefix(self.name)}c:{collection_id}:feed"
-        milliseconds = max(round(timeout_s * 1000), 1)
+        wait = ("BLOCK", round(timeout_s * 1000))
         found = self._link.block(
-            *("XREAD", "COUNT", 1, "BLOCK", milliseconds, "STREAMS", key, f"{int(after)}-0"),
-            timeout_s=timeout_s,
+            "XREAD", "COUNT", 1, *wait, "STREAMS", key, f"{int(after)}-0", timeout_s=timeout_s
         )
         return found is not None
 

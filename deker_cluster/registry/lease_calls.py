@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deker_cluster.registry.keys import check_id, check_ordinals, cluster_prefix
+from deker_cluster.registry.link import bounded_wait
 from deker_cluster.registry.models import Busy, Lease, LockInfo
 from deker_cluster.registry.replies import check_array, check_groups, milliseconds, pairs
 
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from deker_cluster.registry.link import RegistryLink, Word
 
 __all__ = ["LeaseCalls"]
-
-_LONGEST_WAIT_S = 1.0
-"""A request that waits at the server keeps a connection, and its thread from ending."""
 
 
 class LeaseCalls:
@@ -106,8 +104,9 @@ class LeaseCalls:
         return Lease(
             token=int(reply[1]),
             epoch=reply[2],
-            entries=reply[4::2],
-            generations=dict(zip((array_id for array_id, _ in wanted), reply[3::2], strict=True)),
+            entries=reply[5::2],
+            generations=dict(zip((array_id for array_id, _ in wanted), reply[4::2], strict=True)),
+            unsettled=bool(reply[3]),
         )
 
     def await_turn(self, waiter: str, timeout_s: float) -> bool:
@@ -119,7 +118,7 @@ class LeaseCalls:
             False: the time is over, or the connection was lost.
         """
         check_id(waiter, "a waiter's id")
-        timeout_s = min(max(timeout_s, 0.001), _LONGEST_WAIT_S)
+        timeout_s = bounded_wait(timeout_s)
         key = f"{cluster_prefix(self.name)}wake:{waiter}"
         return self._link.block("BLPOP", key, f"{timeout_s:.3f}", timeout_s=timeout_s) is not None
 

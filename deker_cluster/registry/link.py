@@ -26,12 +26,14 @@ from deker_cluster.registry.refusals import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["RegistryLink", "Word", "new_operation_id"]
+__all__ = ["RegistryLink", "Word", "bounded_wait", "new_operation_id"]
 
 Word: TypeAlias = bytes | str | int | float
 
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.25
+_LONGEST_WAIT_S = 1.0
+"""A request that waits at the server keeps a connection, and its thread from ending."""
 _BLOCK_MARGIN_S = 1.0
 """By how much a reply may come later than the server was told to give up."""
 _ROLE_CHECK_S = 1.0
@@ -41,6 +43,11 @@ _ROLE_CHECK_S = 1.0
 def new_operation_id() -> str:
     """Return an id under which the server remembers the result of a change."""
     return uuid.uuid4().hex
+
+
+def bounded_wait(timeout_s: float) -> float:
+    """Return how long a request for :meth:`RegistryLink.block` may wait: 1 ms to 1 s, in s."""
+    return min(max(timeout_s, 0.001), _LONGEST_WAIT_S)
 
 
 class RegistryLink:

@@ -53,15 +53,6 @@ class ServerInfo:
     maxmemory_policy: str
 
     @property
-    def durable(self) -> bool:
-        """Whether every acknowledged change is on disk."""
-        return (
-            self.appendonly
-            and self.appendfsync == "always"
-            and self.no_appendfsync_on_rewrite != "yes"
-        )
-
-    @property
     def weaknesses(self) -> tuple[str, ...]:
         """Each setting that may cost acknowledged changes: what it is, and what it must be."""
         settings = [
@@ -158,6 +149,9 @@ class Lease:
     """The leased tiles' entries, in the order in which the tiles were asked for."""
     generations: dict[str, int]
     """Array id -> generation."""
+    unsettled: bool = False
+    """Whether what these tiles are based on may stand in no tile file and no shard's journal yet:
+    the journal must be flushed before a commit under this lease is acknowledged."""
 
 
 @attrs.frozen

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deker_cluster.errors import CommitConflictError, DekerArrayAlreadyExistsError
-from deker_cluster.registry.link import new_operation_id
 from deker_cluster.registry.models import KeptChanges
 from tests.contract.journal_model import check, records
 from tests.contract.writing import take, write
@@ -138,6 +137,24 @@ def test_a_history_that_is_trimmed_is_journaled(registry: Registry) -> None:
     assert registry.trim_histories(10) == 0
 
 
+@pytest.mark.parametrize("age_s", [None, 3600.0])
+def test_a_history_that_stays_whole_is_not_journaled(
+    registry: Registry, array: str, age_s: float | None
+) -> None:
+    registry.set_retention("c1", KeptChanges(3, age_s))
+    for _ in range(2):
+        write(registry, array, 0)
+    registry.set_retention("c1", KeptChanges(2, age_s))
+    assert registry.trim_histories(10) == 1
+    assert last_record(registry) == [b"trim", array.encode(), 2]
+    registry.set_retention("c1", KeptChanges(4, age_s))
+    before = records(registry)
+    assert registry.trim_histories(10) == 1, "it has been looked at"
+    assert records(registry) == before
+    assert len(registry.history(array)) == 2
+    check(registry)
+
+
 def test_a_change_sent_again_is_one_record(
     registry: Registry, array: str, through: Callable[..., Registry], lossy: LossyProxy
 ) -> None:
@@ -163,16 +180,6 @@ def test_a_change_sent_again_is_one_record(
     check(registry)
 
 
-def test_the_same_operation_commits_once(registry: Registry, array: str) -> None:
-    lease, operation_id = take(registry, (array, [0])), new_operation_id()
-    rows = [(array, [(0, None, b"new")])]
-    for _ in range(2):
-        assert registry.commit(lease.token, rows, operation_id=operation_id) == {array: 1}
-    assert registry.outcome(operation_id) == {array: 1}
-    assert [record[0] for record in records(registry)].count(b"commit") == 1
-    assert registry.changes("c1", 0, 9).newest == 1
-
-
 def test_numbers_have_no_gaps_whoever_writes(registry: Registry, array: str) -> None:
     failures: list[BaseException] = []
 
@@ -193,52 +200,6 @@ def test_numbers_have_no_gaps_whoever_writes(registry: Registry, array: str) -> 
     assert len(records(registry)) == 3 + 4 * 50
     assert [item.number for item in registry.changes("c1", 0, 200).items] == list(range(1, 101))
     check(registry)
-
-
-def test_pages_and_trimming_of_the_journal(registry: Registry, array: str) -> None:
-    for _ in range(10):
-        write(registry, array, 0)
-    page = registry.journal_page(4, 3)
-    assert (page.first, page.last) == (1, 13)
-    assert [number for number, _ in page.records] == [5, 6, 7]
-    registry.journal_done(6)
-    registry.journal_done(6)
-    page = registry.journal_page(0, 100)
-    assert (page.first, page.last) == (7, 13)
-    assert [number for number, _ in page.records] == list(range(7, 14))
-    registry.journal_done(13)
-    page = registry.journal_page(13, 100)
-    assert (page.first, page.last, page.records) == (14, 13, [])
-    write(registry, array, 0)
-    assert [number for number, _ in registry.journal_page(13, 100).records] == [14]
-
-
-def test_the_journal_knows_who_may_still_commit(registry: Registry, array: str) -> None:
-    page = registry.journal_page(0, 1)
-    assert (page.tokens, page.lowest_live) == (0, 1)
-    one, two = take(registry, (array, [0])), take(registry, (array, [1]))
-    page = registry.journal_page(0, 1)
-    assert (page.tokens, page.lowest_live) == (two.token, one.token)
-    registry.abort(one.token)
-    assert registry.journal_page(0, 1).lowest_live == two.token
-    registry.commit(two.token, [(array, [(1, None, b"e")])])
-    page = registry.journal_page(0, 1)
-    assert (page.tokens, page.lowest_live) == (two.token, two.token + 1)
-
-
-def test_counters_are_raised_and_never_lowered(registry: Registry, array: str) -> None:
-    assert registry.raise_tokens(1000) == 1000
-    assert registry.raise_tokens(10) == 1000
-    assert take(registry, (array, [0])).token == 1001
-    large = 2**53 - 100
-    registry.raise_tokens(large)
-    assert take(registry, (array, [1])).token == large + 1
-    last = registry.journal_page(0, 1).last
-    assert registry.raise_journal(last - 1) == last
-    assert registry.raise_journal(last + 50) == last + 50
-    write(registry, array, 2)
-    page = registry.journal_page(last, 10)
-    assert [number for number, _ in page.records] == [last + 51]
 
 
 class Anybody:

@@ -102,7 +102,7 @@ def test_everything_else_happens_once(
 
 def test_the_same_operation_id_changes_nothing_again(registry: Registry, array: str) -> None:
     lease, operation_id = leased(registry, array), new_operation_id()
-    words = ("commit", 1, lease.token, 1, array, "", "", 1, 0, b"", b"new")
+    words = ("commit", 0, 1, lease.token, 1, array, "", "", 1, 0, b"", b"new")
     first = registry._link.change(*words, operation_id=operation_id)
     assert registry._link.change(*words, operation_id=operation_id) == first
     assert registry._link.change(*words)[0] == b"refused"  # it is the id that made the difference
@@ -163,7 +163,7 @@ def test_a_commit_that_arrives_after_its_outcome_was_asked_is_refused(
     lease, operation_id = leased(registry, array), new_operation_id()
     assert registry.outcome(operation_id) is None
     reply = registry._link.change(
-        "commit", 1, lease.token, 1, array, "", "", 1, 0, b"", b"new", operation_id=operation_id
+        "commit", 0, 1, lease.token, 1, array, "", "", 1, 0, b"", b"new", operation_id=operation_id
     )
     assert reply == [b"void"]
     assert registry.all_entries(array).values == {}

@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from deker_cluster import (
+    AttributeSchema,
+    Client,
+    DimensionSchema,
+    Retention,
+    VArray,
+    VArraySchema,
+)
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.dataplane.adopting import write_images
 from deker_cluster.dataplane.staging import told
@@ -18,12 +26,12 @@ from deker_cluster.errors import ShardUnavailableError
 from deker_cluster.tilefile.layout import tile_path
 from deker_cluster.tilefile.reader import TileFile
 from deker_cluster.tilefile.writer import encode_tile
+from deker_coordinator import upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from deker_cluster import Client, VArray
     from deker_cluster.tilefile.image import TileImage
 
 
@@ -163,6 +171,7 @@ def test_what_files_do_not_tell_is_on_disk_before_it_is_acknowledged(
         (lambda: client.transact(lambda _: grid[0].read()), 0),
         (lambda: client.create_collection("new", grid.parent.schema), 1),
         (grid.parent.create, 0),
+        (lambda: grid.parent.set_retention(Retention(generations=3)), 1),
         (grid.delete, 1),
         (grid.parent.clear, 1),
         (grid.parent.delete, 1),
@@ -170,6 +179,48 @@ def test_what_files_do_not_tell_is_on_disk_before_it_is_acknowledged(
     for step, expected in steps:
         step()
         assert flushes.made() == expected
+
+
+def test_attributes_are_on_disk_before_they_are_acknowledged(
+    client: Client, flushes: Flushes
+) -> None:
+    schema = VArraySchema(
+        dtype="int64",
+        dimensions=[DimensionSchema("x", 4)],
+        vgrid=(2,),
+        attributes=[AttributeSchema("n", int, False)],
+    )
+    array = client.create_collection("numbered", schema).create(custom_attributes={"n": 1})
+    flushes.made()
+    array.update_custom_attributes({"n": 2})
+    assert flushes.made() == 1
+
+
+def test_a_write_upon_what_is_not_on_disk_yet_brings_it_there(
+    root: Path, grid: VArray, flushes: Flushes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own files tell of it, but not of what it is based on."""
+
+    def transact(client: Client, array: VArray) -> None:
+        client.transact(lambda _: array[:].update(1))
+
+    def clear(_: Client, array: VArray) -> None:
+        array[:4].clear()
+
+    monkeypatch.setattr(upkeep, "FLUSH_EVERY_S", 3600)
+    for step in (transact, clear):
+        with Client(f"file://{root}") as slow:
+            # As if it was still at it: others see the change, it is not acknowledged.
+            monkeypatch.setattr(slow.session.journal, "flush", lambda: 0)
+            collection = slow.get_collection("grids")
+            assert collection is not None
+            [array] = collection
+            assert isinstance(array, VArray)
+            step(slow, array)
+        grid[:].update(2)
+        assert flushes.made() == 1
+        grid[:].update(3)
+        assert flushes.made() == 0
 
 
 @pytest.mark.parametrize("error", [ShardUnavailableError("shard 0 is away"), OSError(5, "io")])

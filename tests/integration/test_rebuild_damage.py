@@ -102,6 +102,27 @@ def test_an_acknowledged_write_behind_one_that_was_given_up(
         np.testing.assert_array_equal(array[...].read(), expected)
 
 
+def test_an_acknowledged_write_upon_an_unacknowledged_transaction(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are there: the second could not be acknowledged before the disks had the first."""
+    monkeypatch.setattr(upkeep, "FLUSH_EVERY_S", 3600)
+    with Client(f"file://{root}") as client, Client(f"file://{root}") as slow:
+        filled(client)
+        monkeypatch.setattr(slow.session.journal, "flush", lambda: 0)
+        with slow.transaction():
+            for array in slow.get_collection("grids"):
+                array[:4, :4].update(CELLS[:4, :4] * 5)
+        array = client.get_collection("grids").filter({"n": 1}).first()
+        array[:4, :8].update(CELLS[:4, :8] * 7)
+        monkeypatch.setattr(client.session.journal, "flush", lambda: 0)
+        before = held(client)
+    lose(root)
+    rebuilt(root)
+    with Client(f"file://{root}") as client:
+        assert held(client) == before
+
+
 def test_a_write_with_rotten_cells(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unjournaled(root, monkeypatch)
     newest = max((root / "shards").rglob("*.h5"), key=lambda path: int(path.stem.split("-")[1]))

@@ -74,8 +74,16 @@ end
 --   {"unarray", aid, newest token};  {"unindex", cid} its arrays have no indexes from now on
 --   {"commit", aid, generation, time, token, kept, change number, {ordinal, entry or "", ...}}
 --   {"trim", aid, kept} history records below generation kept are gone; in a commit 0: all are
-local function journal(p, record)
+-- Of most commits, and of what was made, the tile files tell as well. A record is "untold" when they
+-- do not: journal:untold has the number of the newest one that may not be on disk yet. A write that
+-- is based on it must not be acknowledged before it: nobody could tell what it was based on.
+local UNTOLD = {cluster = true, shard = true, collection = true, uncollection = true, unarray = true}
+
+local function journal(p, record, untold)
   local number = redis.call('INCR', p .. 'journal:seq')
+  if untold or UNTOLD[record[1]] then
+    redis.call('SET', p .. 'journal:untold', digits(number))
+  end
   redis.call('XADD', p .. 'journal', 'MAXLEN', '~', JOURNAL_LENGTH, digits(number) .. '-0',
     'r', cmsgpack.pack(record))
 end

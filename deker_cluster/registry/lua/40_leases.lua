@@ -198,7 +198,8 @@ end
 -- with a waiter id gets a place in the queue, which it keeps by asking again within WAIT_MS; the
 -- element in its list "wake" tells when that makes sense. Who comes later does not overtake it,
 -- unless he holds tiles: the one may be waiting for those.
--- Returns {"ok", token, epoch, then generation and {entry or nil, ...} for each array}
+-- Returns {"ok", token, epoch, 1 | 0 something untold may not be on disk yet (see journal()), then
+--   generation and {entry or nil, ...} for each array}
 --   | {"busy", array id, ordinal, owner, remaining ms, oldest token of the holder's transaction, 0
 --   when the holder waits for nobody}
 --   | {"waiter", array id, ordinal, remaining ms} somebody came earlier | {"gone", array id}
@@ -265,7 +266,7 @@ redis.register_function{
       redis.call('ZADD', p .. 'leases', now + tonumber(args[3]), token)
       redis.call('SET', operation, token, 'PX', OPERATION_MS)
     end
-    local reply = {'ok', token, epoch_of(p)}
+    local reply = {'ok', token, epoch_of(p), redis.call('EXISTS', p .. 'journal:untold')}
     for _, group in ipairs(groups) do
       reply[#reply + 1] = (alive(p, group.array))
       reply[#reply + 1] = values_of(p .. 'a:' .. group.array .. ':m', group.columns[1])

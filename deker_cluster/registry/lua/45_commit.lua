@@ -17,7 +17,8 @@ local function head_of(packed)
 end
 
 -- Removes the history records below generation kept, or those that are too old too.
--- Returns the time of the oldest one left, nil when none is, and the lowest generation left.
+-- Returns how many it removed, the lowest generation left, nil when none is, and with too_old the
+-- time of that one.
 local function trim_history(p, array, kept, grace_ms, too_old)
   local key = p .. 'a:' .. array .. ':h'
   local numbers = redis.call('HKEYS', key)
@@ -25,19 +26,20 @@ local function trim_history(p, array, kept, grace_ms, too_old)
     numbers[i] = tonumber(numbers[i])
   end
   table.sort(numbers)
-  for _, number in ipairs(numbers) do
+  for i, number in ipairs(numbers) do
     if number >= kept and not too_old then
-      return nil, number
+      return i - 1, number
     end
     local packed = redis.call('HGET', key, digits(number))
     local time = head_of(packed)[1]
     if number >= kept and time > too_old then
-      return time, number
+      return i - 1, number, time
     end
     local _, tiles = cmsgpack.unpack(packed)
     retire(p, array, number, tiles, time + grace_ms)
     redis.call('HDEL', key, digits(number))
   end
+  return #numbers
 end
 
 local function grace_of(p, now)
@@ -82,7 +84,7 @@ local function find_obstacle(p, tokens, groups, reads, now)
 end
 
 -- Moves the entries of one array; returns its new generation.
-local function move_entries(p, group, token, now)
+local function move_entries(p, group, token, now, untold)
   local key, item = p .. 'a:' .. group.array, 'E:' .. group.array .. ':'
   local set, removed, replaced, revived, changed = {}, {}, {}, {}, {}
   local ordinals, bases, news = group.columns[1], group.columns[2], group.columns[3]
@@ -135,11 +137,11 @@ local function move_entries(p, group, token, now)
   redis.call('XADD', collection .. ':feed', 'MAXLEN', '~', retention[3] or FEED_LENGTH,
     digits(number) .. '-0', 'a', group.array, 'g', generation, 't', digits(time), 'c', group.n,
     'n', group.note)
-  journal(p, {'commit', group.array, generation, time, token, kept, number, changed})
+  journal(p, {'commit', group.array, generation, time, token, kept, number, changed}, untold)
   return generation
 end
 
--- commit: ARGV operation, k, k tokens, then n and for n arrays: id, collection id or "", note, rows,
+-- commit: ARGV operation, "1" untold (see journal()) | "0", k, k tokens, then n and for n arrays: id, collection id or "", note, rows,
 -- that many times (ordinal, base, new), "" for no entry; then for each array that was read: id,
 -- collection id or "", rows, that many times (ordinal, entry). Each array once in each list.
 -- Returns {"ok", array id, generation, ...} | {"refused", word, array id or "", ordinal or ""}:
@@ -147,11 +149,11 @@ end
 --   ended, "tile" no token holds this tile, "base" the tile's entry is another one.
 -- A refusal ends the transaction too.
 changing('commit', function(p, args)
-  local k, tokens, now = tonumber(args[2]), {}, now_ms()
-  for i = 3, 2 + k do
+  local untold, k, tokens, now = args[2] == '1', tonumber(args[3]), {}, now_ms()
+  for i = 4, 3 + k do
     tokens[args[i]] = true
   end
-  local groups, after = parse_groups(args, 4 + k, 3, tonumber(args[3 + k]), true)
+  local groups, after = parse_groups(args, 5 + k, 3, tonumber(args[4 + k]), true)
   local reads, due = parse_groups(args, after, 2), due_ms(p, now)
   local word, array, ordinal = find_obstacle(p, tokens, groups, reads, now)
   local reply, committed = {'refused', word, array, ordinal}, {}
@@ -159,7 +161,7 @@ changing('commit', function(p, args)
     reply = {'ok'}
     for _, group in ipairs(groups) do
       reply[#reply + 1] = group.array
-      reply[#reply + 1] = move_entries(p, group, args[3], now)
+      reply[#reply + 1] = move_entries(p, group, args[4], now, untold)
       local tiles = {}
       for i = 1, group.n do
         tiles[group.columns[1][i]] = true
@@ -180,11 +182,13 @@ repeatable('trim_histories', function(p, args)
   for _, array in ipairs(arrays) do
     local cid, generation = unpack(redis.call('HMGET', p .. 'a:' .. array, 'cid', 'generation'))
     local retention = cid and redis.call('HMGET', p .. 'c:' .. cid, 'keep', 'keep_ms') or {}
-    local keep_ms, oldest, kept = tonumber(retention[2] or 0), nil, nil
+    local keep_ms, removed, kept, oldest = tonumber(retention[2] or 0), 0, nil, nil
     if alive(p, array) then
       local least = math.max(tonumber(generation) - tonumber(retention[1] or 1) + 2, 1)
       local too_old = keep_ms > 0 and now - keep_ms or nil
-      oldest, kept = trim_history(p, array, least, grace_of(p, now), too_old)
+      removed, kept, oldest = trim_history(p, array, least, grace_of(p, now), too_old)
+    end
+    if removed > 0 then
       journal(p, {'trim', array, kept or tonumber(generation) + 1})
     end
     if oldest then

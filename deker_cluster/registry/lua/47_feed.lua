@@ -55,6 +55,9 @@ end)
 
 -- journal_done: ARGV number. The records up to it are on disk. Returns {"ok", how many were removed}
 repeatable('journal_done', function(p, args)
+  if tonumber(redis.call('GET', p .. 'journal:untold') or 0) <= tonumber(args[1]) then
+    redis.call('DEL', p .. 'journal:untold')
+  end
   return {'ok', redis.call('XTRIM', p .. 'journal', 'MINID', digits(tonumber(args[1]) + 1) .. '-0')}
 end, {'allow-oom'})
 
