@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from deker_cluster import ArraySchema, AttributeSchema, Client, DimensionSchema
-from deker_cluster.arrays import encode_meta
 from deker_cluster.attribute_index import index_keys
+from deker_cluster.attribute_json import encode_meta
 from deker_cluster.attributes import primary_key
 from deker_cluster.registry.embedded import EmbeddedRegistry
 from deker_cluster.registry.keys import cluster_key

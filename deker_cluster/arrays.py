@@ -8,71 +8,38 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from deker_cluster.attribute_index import index_keys
-from deker_cluster.attribute_json import decode_values, encode_values
+from deker_cluster.attribute_json import decode_meta, encode_meta
 from deker_cluster.attributes import merge_custom
-from deker_cluster.core.tile_grid import TileGrid
-from deker_cluster.dataplane.settling import deleting
+from deker_cluster.dataplane.restoring import restore
+from deker_cluster.dataplane.settling import deleting, settle
 from deker_cluster.dataplane.tiled_array import TiledArray
 from deker_cluster.dimensions import AnyDimension, build
-from deker_cluster.errors import (
-    DekerInstanceNotExistsError,
-    DekerMetaDataError,
-    DekerValidationError,
-)
-from deker_cluster.history import Generations
-from deker_cluster.indexing import resolve_index, resolve_names
+from deker_cluster.errors import DekerInstanceNotExistsError
+from deker_cluster.history import Generation, Named, named
 from deker_cluster.registry.models import ArrayRecord
-from deker_cluster.schemas import ArraySchema, VArraySchema
+from deker_cluster.selectable import Selectable
+from deker_cluster.snapshots import Snapshot
 from deker_cluster.subset import Subset, VSubset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import timedelta
+    from datetime import datetime
 
     import numpy as np
-    import numpy.typing as npt
 
     from deker_cluster.collection import Collection
     from deker_cluster.core.selection import Selection
     from deker_cluster.dataplane.session import Session
+    from deker_cluster.schemas import ArraySchema, VArraySchema
 
-__all__ = ["Array", "BaseArray", "VArray", "decode_meta", "encode_meta"]
-
-
-MAX_ATTRIBUTES_BYTES = 48 * 1024
-"""Every tile file repeats the attributes, in an HDF5 attribute that holds less than 64 KiB."""
+__all__ = ["Array", "BaseArray", "VArray"]
 
 
-def encode_meta(primary: dict[str, Any], custom: dict[str, Any]) -> str:
-    """Return an array's attributes as the registry stores them.
+class BaseArray(Selectable[Subset]):
+    """What plain and virtual arrays share. Handles can be pickled; they hold no data.
 
-    Raises
-    ------
-    DekerValidationError
-        They are larger than :data:`MAX_ATTRIBUTES_BYTES`.
+    Every commit makes a new generation of the array. Past ones can be read for as long as the
+    collection's :class:`.Retention` keeps them.
     """
-    meta = json.dumps({"primary": encode_values(primary), "custom": encode_values(custom)})
-    if len(meta) > MAX_ATTRIBUTES_BYTES:
-        raise DekerValidationError(
-            f"the attributes of an array take {len(meta):,} bytes, {MAX_ATTRIBUTES_BYTES:,} are "
-            "allowed; store large values in an array of their own"
-        )
-    return meta
-
-
-def decode_meta(meta: str) -> tuple[OrderedDict[str, Any], OrderedDict[str, Any]]:
-    """Return primary and custom attributes from their stored form."""
-    try:
-        stored = json.loads(meta)
-        return decode_values(stored["primary"]), decode_values(stored["custom"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DekerMetaDataError(f"stored attributes cannot be read: {meta[:200]!r}") from error
-
-
-class BaseArray(Generations):
-    """What plain and virtual arrays share. Handles can be pickled; they hold no data."""
-
-    _subset_class: type[Subset] = Subset
 
     def __init__(self, collection: Collection, record: ArrayRecord) -> None:
         self._collection = collection
@@ -97,26 +64,6 @@ class BaseArray(Generations):
     def schema(self) -> ArraySchema | VArraySchema:
         """The collection's schema."""
         return self._collection.schema
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the cells."""
-        return self.schema.dtype
-
-    @property
-    def fill_value(self) -> np.generic:
-        """Value of cells that were never written."""
-        return self.schema.fill_value
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Cells per dimension."""
-        return self.schema.shape
-
-    @property
-    def named_shape(self) -> tuple[tuple[str, int], ...]:
-        """Name and size of each dimension."""
-        return self.schema.named_shape
 
     @property
     def primary_attributes(self) -> OrderedDict[str, Any]:
@@ -147,11 +94,10 @@ class BaseArray(Generations):
     def tiled(self) -> TiledArray:
         """The array as the data plane sees it."""
         schema = self.schema
-        tile_shape = schema.arrays_shape if isinstance(schema, VArraySchema) else schema.shape
         return TiledArray(
             id=self.id,
             collection_id=self._collection.id,
-            grid=TileGrid(schema.shape, tile_shape),
+            grid=schema.grid,
             dtype=schema.dtype,
             fill=schema.fill_value,
             options=self._collection.hdf5_options,
@@ -219,20 +165,96 @@ class BaseArray(Generations):
                     meta=meta,
                     generation=record.generation,
                 )
+                settle(self.session)
                 return
+
+    @property
+    def generation(self) -> int:
+        """How many commits the array has seen by now.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The array has been deleted.
+        """
+        return self._current().generation
+
+    def history(self) -> list[Generation]:
+        """Return the generations that can be read, the newest first.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The array has been deleted.
+        """
+        found = self.session.registry.history(self._record.id, self._collection.id)
+        return list(map(Generation.of, found))
+
+    def snapshot(self) -> Snapshot:
+        """Hold the present generation still; see :class:`.Snapshot`.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The array has been deleted.
+        """
+        return self._pinned({})
+
+    def at(self, when: int | datetime | np.datetime64) -> Snapshot:
+        """Hold a past generation still; see :class:`.Snapshot`.
+
+        Parameters
+        ----------
+        when
+            Number of a generation, or an instant: then the generation that was the present one at
+            that time by the registry's clock, which counts milliseconds; a naive datetime is in
+            UTC.
+
+        Raises
+        ------
+        DekerGenerationError
+            It was never made, or is no longer kept.
+        DekerInstanceNotExistsError
+            The array has been deleted.
+        DekerValidationError
+            Neither an int nor an instant.
+        """
+        return self._pinned(named(when))
+
+    def restore(self, when: int | datetime | np.datetime64) -> int:
+        """Give all cells the values that they had in a past generation; return the new generation.
+
+        What was written since stays in the history. Stored chunks are taken over without decoding
+        them. If the array was not written since, there is no commit, and the present generation is
+        returned. Whoever writes meanwhile comes before or after the restore.
+
+        Parameters
+        ----------
+        when
+            As for :meth:`at`.
+
+        Raises
+        ------
+        DekerBaseApplicationError
+            As :meth:`at` and as :meth:`.Subset.update`; nothing was changed.
+        """
+        which = named(when)
+        pins = self.session.pins
+        with pins.held(self._record.id, self._collection.id, **which) as past:
+            return restore(self.session, self.tiled, past.manifest.as_dict())
+
+    def _pinned(self, which: Named) -> Snapshot:
+        pinned = self.session.pins.take(self._record.id, self._collection.id, **which)
+        return Snapshot(self, pinned)
 
     def delete(self) -> None:
         """Delete the array; its files go later. Repeating it does nothing."""
         with deleting(self.session):
             self.session.registry.delete_array(self.id, self._collection.id)
 
-    def _itself(self) -> BaseArray:
-        return self
-
     def _current(self) -> ArrayRecord:
-        record = self.session.registry.array(self.id)
-        # The id may have been used again, in a collection of another schema.
-        if record is None or record.collection_id != self._collection.id:
+        record = self._collection.record_of(self._record.id)
+        if record is None:
             raise DekerInstanceNotExistsError(
                 f"array {self.id} of collection {self.collection!r} has been deleted"
             )
@@ -242,73 +264,12 @@ class BaseArray(Generations):
         for name in ("_attributes", "dimensions", "tiled"):
             self.__dict__.pop(name, None)
 
-    def __getitem__(self, index: object) -> Subset:
-        """Select a part. Nothing is read yet.
-
-        Parameters
-        ----------
-        index
-            For each dimension an int (position), a float (coordinate on a scale), a label, an
-            instant (datetime, ``datetime64``, ISO text), a slice between two of these with any
-            step, or a list of them or of bools, which picks along this dimension alone. A year or
-            month as text stands for all its cells, ``...`` for the dimensions that are not named.
-
-        Raises
-        ------
-        DekerIndexError
-            The index leaves the array, or matches nothing on a dimension.
-        """
-        return self._subset_class(self, resolve_index(index, self.dimensions))
-
-    def sel(
-        self,
-        indexers: Mapping[str, object] | None = None,
-        /,
-        *,
-        method: str | None = None,
-        tolerance: float | timedelta | Mapping[str, float | timedelta] | None = None,
-        **by_name: object,
-    ) -> Subset:
-        """Select a part by dimension names, also by the nearest cells. Nothing is read yet.
-
-        Parameters
-        ----------
-        indexers, by_name
-            Names of dimensions to what would stand between the brackets for them; others are
-            taken whole. The dict is for names that cannot be keywords.
-        method
-            ``"nearest"`` takes the cells nearest to floats on a scale and to instants: the lower
-            position of two, the first or last cell outside.
-        tolerance
-            Greatest distance then: in units of the scale; in time a timedelta, or seconds. One for
-            all dimensions, or a dict by name.
-
-        Raises
-        ------
-        DekerIndexError
-            An unknown dimension, as ``array[index]``, or nothing within the tolerance.
-        DekerValidationError
-            Another method, or no possible tolerance.
-        """
-        selection = resolve_names(
-            indexers, by_name, self.dimensions, method=method, tolerance=tolerance
-        )
-        return self._subset_class(self, selection)
+    def _part(self, selection: Selection) -> Subset:
+        return Subset(self, selection)
 
     def __setitem__(self, index: object, data: object) -> None:
         """Write into a part of the array: ``self[index].update(data)``."""
         self[index].update(data)
-
-    def __array__(
-        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray[Any]:
-        return self[...].__array__(dtype, copy)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __iter__(self) -> Any:
-        return (self[position] for position in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BaseArray) and self.id == other.id
@@ -331,7 +292,8 @@ class Array(BaseArray):
 class VArray(BaseArray):
     """An array that is stored as a grid of tiles, on as many shards as there are."""
 
-    _subset_class = VSubset
+    def _part(self, selection: Selection) -> VSubset:
+        return VSubset(self, selection)
 
     @property
     def vgrid(self) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,15 @@ import numpy as np
 
 from deker_cluster.attributes import attribute_type_from_json, attribute_type_name
 from deker_cluster.dtypes import number_text, shown
-from deker_cluster.errors import DekerMetaDataError
+from deker_cluster.errors import DekerMetaDataError, DekerValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["decode_values", "encode_values"]
+__all__ = ["decode_meta", "decode_values", "encode_meta", "encode_values"]
+
+MAX_ATTRIBUTES_BYTES = 48 * 1024
+"""Every tile file repeats the attributes, in an HDF5 attribute that holds less than 64 KiB."""
 
 
 def encode_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,6 +45,32 @@ def decode_values(encoded: Mapping[str, Any]) -> OrderedDict[str, Any]:
         raise DekerMetaDataError(
             f"stored attributes {shown(encoded)} cannot be read: {error!r}"
         ) from error
+
+
+def encode_meta(primary: dict[str, Any], custom: dict[str, Any]) -> str:
+    """Return an array's attributes as the registry stores them.
+
+    Raises
+    ------
+    DekerValidationError
+        They are larger than :data:`MAX_ATTRIBUTES_BYTES`.
+    """
+    meta = json.dumps({"primary": encode_values(primary), "custom": encode_values(custom)})
+    if len(meta) > MAX_ATTRIBUTES_BYTES:
+        raise DekerValidationError(
+            f"the attributes of an array take {len(meta):,} bytes, {MAX_ATTRIBUTES_BYTES:,} are "
+            "allowed; store large values in an array of their own"
+        )
+    return meta
+
+
+def decode_meta(meta: str) -> tuple[OrderedDict[str, Any], OrderedDict[str, Any]]:
+    """Return primary and custom attributes from their stored form."""
+    try:
+        stored = json.loads(meta)
+        return decode_values(stored["primary"]), decode_values(stored["custom"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DekerMetaDataError(f"stored attributes cannot be read: {meta[:200]!r}") from error
 
 
 def _encode(value: Any) -> list[Any] | None:

@@ -71,10 +71,7 @@ class Change:
 
     def get(self) -> BaseArray | None:
         """Return the handle of the array, None if it has been deleted."""
-        record = self.source.session.registry.array(self.array)
-        if record is None or record.collection_id != self.source.id:
-            return None
-        return self.source.handle(record)
+        return self.source.handle_of(self.array)
 
     def snapshot(self) -> Snapshot:
         """Return the array as this commit left it; see :meth:`.BaseArray.at`.
@@ -99,7 +96,5 @@ def dimensions_of(collection: Collection, array_id: str) -> tuple[AnyDimension, 
     schema = collection.schema
     if not schema.origin_attributes:
         return tuple(build(dimension, {}) for dimension in schema.dimensions)
-    record = collection.session.registry.array(array_id)
-    if record is None or record.collection_id != collection.id:
-        return None
-    return collection.handle(record).dimensions
+    array = collection.handle_of(array_id)
+    return None if array is None else array.dimensions

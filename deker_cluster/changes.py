@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from deker_cluster.arrays import BaseArray
@@ -15,6 +15,7 @@ from deker_cluster.core.boxes import boxes_from_note
 from deker_cluster.core.ids import validate_id
 from deker_cluster.dtypes import shown, to_utc
 from deker_cluster.errors import DekerFeedError, DekerValidationError
+from deker_cluster.instants import from_clock, microseconds
 from deker_cluster.watching import WatchedRegion, touches
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ START = "start"
 
 _PAGE = 500
 _WAIT_S = 1.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ADVICE = (
     "read the arrays anew and begin with since=None; a collection whose retention has more "
     "changes keeps them longer"
@@ -156,7 +156,7 @@ class ChangeFeed:
 
     def _before(self, instant: datetime) -> int:
         """Return the number of the newest change before an instant."""
-        since_s = (instant - _EPOCH) / timedelta(seconds=1)
+        since_s = microseconds(instant) / 1_000_000
         page = self._page(0, 1)
         first, behind = 1, page.newest + 1
         if page.items:
@@ -164,7 +164,7 @@ class ChangeFeed:
             if page.lost and page.items[0].time_s >= since_s:
                 raise DekerFeedError(
                     f"changes of collection {self._collection.name!r} are kept from "
-                    f"{_moment(page.items[0].time_s).isoformat()} on only: some after "
+                    f"{from_clock(page.items[0].time_s).isoformat()} on only: some after "
                     f"{instant.isoformat()} are lost; {_ADVICE}"
                 )
         else:
@@ -204,7 +204,7 @@ class ChangeFeed:
         return Change(
             array=record.array_id,
             generation=record.generation,
-            time=_moment(record.time_s),
+            time=from_clock(record.time_s),
             tiles=record.tiles,
             boxes=tuple(tuple(slice(*bounds) for bounds in box) for box in boxes),
             cursor=self.cursor,
@@ -222,10 +222,6 @@ class ChangeFeed:
         # A custom attribute may have got another value since.
         if self._movable or len(self._axes) > _PAGE:
             self._axes.clear()
-
-
-def _moment(time_s: float) -> datetime:
-    return _EPOCH + timedelta(milliseconds=round(time_s * 1000))
 
 
 def _checked_timeout(timeout: object) -> float | None:

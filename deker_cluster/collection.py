@@ -8,13 +8,14 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from deker_cluster.arrays import Array, BaseArray, VArray, encode_meta
+from deker_cluster.arrays import Array, BaseArray, VArray
 from deker_cluster.attribute_index import index_keys
+from deker_cluster.attribute_json import encode_meta
 from deker_cluster.attributes import primary_key, validate_attributes
 from deker_cluster.changes import ChangeFeed
 from deker_cluster.collection_metadata import schema_and_options
 from deker_cluster.core.ids import new_id, validate_id
-from deker_cluster.dataplane.settling import deleting
+from deker_cluster.dataplane.settling import deleting, settle
 from deker_cluster.dtypes import shown
 from deker_cluster.errors import (
     DekerArrayAlreadyExistsError,
@@ -152,6 +153,7 @@ class Collection:
         kept = checked_retention(retention).kept
         with self.naming():
             self.session.registry.set_retention(self.id, kept)
+        settle(self.session)
 
     @cached_property
     def schema_digest(self) -> str:
@@ -295,6 +297,17 @@ class Collection:
         kind = VArray if isinstance(self.schema, VArraySchema) else Array
         return kind(self, record)
 
+    def record_of(self, array_id: str) -> ArrayRecord | None:
+        """Return what is stored of an array now, None if it is not in the collection."""
+        record = self.session.registry.array(array_id)
+        # The id may have been used again, in a collection of another schema.
+        return record if record is not None and record.collection_id == self.id else None
+
+    def handle_of(self, array_id: str) -> BaseArray | None:
+        """Return the handle of an array, None if it is not in the collection."""
+        record = self.record_of(array_id)
+        return None if record is None else self.handle(record)
+
     def __iter__(self) -> Iterator[BaseArray]:
         after: int | None = None
         while True:
@@ -308,16 +321,13 @@ class Collection:
         with self.naming():
             return self.session.registry.count_arrays(self.id)
 
-    def __contains__(self, item: object) -> bool:
+    def __contains__(self, item: Any) -> bool:
         """Whether an array, given as a handle or by its id, is in the collection now."""
         array_id = item.id if isinstance(item, BaseArray) else item
-        if not isinstance(array_id, str):
-            return False
         try:
-            record = self.session.registry.array(validate_id(array_id))
+            return self.record_of(validate_id(array_id)) is not None
         except DekerValidationError:
             return False
-        return record is not None and record.collection_id == self.id
 
     def __bool__(self) -> bool:
         return True  # an empty collection is still one: `if collection:` asks whether it was found

@@ -45,7 +45,7 @@ def checked_tile_shape(name: str, schema: object, options: object) -> tuple[int,
         raise DekerValidationError(
             f"the options of collection {name!r} must be HDF5Options, not {type(options).__name__}"
         )
-    tile_shape = schema.arrays_shape if isinstance(schema, VArraySchema) else schema.shape
+    tile_shape = schema.grid.tile_shape
     (options or HDF5Options()).validate_for(tile_shape, schema.dtype)
     return tile_shape
 

@@ -9,13 +9,12 @@ import attrs
 import numpy as np
 
 from deker_cluster.collection_metadata import schema_and_options
-from deker_cluster.core.tile_grid import TileGrid
 from deker_cluster.errors import DekerBaseApplicationError
-from deker_cluster.schemas import VArraySchema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from deker_cluster.core.tile_grid import TileGrid
     from deker_cluster.dataplane.session import Session
     from deker_cluster.registry.models import CollectionRecord
 
@@ -94,11 +93,9 @@ def list_locks(session: Session, collection_id: str | None = None) -> list[Lock]
 
 def _grid_of(record: CollectionRecord) -> TileGrid | None:
     try:
-        schema, _ = schema_and_options(record.record)
+        return schema_and_options(record.record)[0].grid
     except DekerBaseApplicationError:
         return None  # who looks for locks may well be looking at something damaged
-    tile_shape = schema.arrays_shape if isinstance(schema, VArraySchema) else schema.shape
-    return TileGrid(schema.shape, tile_shape)
 
 
 def _positions(grid: TileGrid | None, ordinals: Sequence[int]) -> tuple[tuple[int, ...], ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import attrs
 
 from deker_cluster.attributes import AttributeSchema, attribute_type_from_json
+from deker_cluster.core.tile_grid import TileGrid
 from deker_cluster.dimensions import AnyDimensionSchema, DimensionSchema, TimeDimensionSchema
 from deker_cluster.dtypes import (
     dtype_from_json,
@@ -112,6 +113,11 @@ class _CellSchema:
     def named_shape(self) -> tuple[tuple[str, int], ...]:
         """Name and size of each dimension."""
         return tuple((dimension.name, dimension.size) for dimension in self.dimensions)
+
+    @property
+    def grid(self) -> TileGrid:
+        """The tiles that an array is stored as: one, unless it is a virtual array."""
+        return TileGrid(self.shape, getattr(self, "arrays_shape", self.shape))
 
     @property
     def primary_attributes(self) -> tuple[AttributeSchema, ...] | None:
@@ -227,8 +233,7 @@ class VArraySchema(_CellSchema):
     @property
     def vgrid(self) -> tuple[int, ...]:
         """Tiles per dimension."""
-        cut = zip(self.shape, self.arrays_shape, strict=True)
-        return tuple(-(-size // cells) for size, cells in cut)
+        return self.grid.vgrid
 
     @property
     def as_dict(self) -> dict[str, Any]:

@@ -7,18 +7,14 @@ import weakref
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from deker_cluster.errors import DekerGenerationError, DekerSubsetError
-from deker_cluster.indexing import resolve_index, resolve_names
 from deker_cluster.instants import from_clock
+from deker_cluster.selectable import Selectable
 from deker_cluster.subset import Subset
 
 if TYPE_CHECKING:
     from collections import OrderedDict
-    from collections.abc import Iterator, Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from types import TracebackType
-
-    import numpy as np
-    import numpy.typing as npt
 
     from deker_cluster.arrays import BaseArray
     from deker_cluster.core.selection import Selection
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Snapshot", "SnapshotSubset"]
 
 
-class Snapshot:
+class Snapshot(Selectable["SnapshotSubset"]):
     """All cells of an array as they were after one commit, whatever is written or deleted later.
 
     ``array.snapshot()`` and ``array.at(...)`` make them. They are read like arrays, do not ask the
@@ -83,26 +79,6 @@ class Snapshot:
         return self._array.schema
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the cells."""
-        return self._array.dtype
-
-    @property
-    def fill_value(self) -> np.generic:
-        """Value of cells that had never been written."""
-        return self._array.fill_value
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Cells per dimension."""
-        return self._array.shape
-
-    @property
-    def named_shape(self) -> tuple[tuple[str, int], ...]:
-        """Name and size of each dimension."""
-        return self._array.named_shape
-
-    @property
     def dimensions(self) -> tuple[AnyDimension, ...]:
         """The dimensions with their coordinates."""
         return self._array.dimensions
@@ -117,35 +93,8 @@ class Snapshot:
         """The attributes that may change, as of the handle that the snapshot was made from."""
         return self._array.custom_attributes
 
-    def __getitem__(self, index: object) -> SnapshotSubset:
-        """Select a part, as :meth:`.BaseArray.__getitem__`. Nothing is read yet."""
-        return SnapshotSubset(self, resolve_index(index, self.dimensions))
-
-    def sel(
-        self,
-        indexers: Mapping[str, object] | None = None,
-        /,
-        *,
-        method: str | None = None,
-        tolerance: float | timedelta | Mapping[str, float | timedelta] | None = None,
-        **by_name: object,
-    ) -> SnapshotSubset:
-        """Select a part by dimension names, as :meth:`.BaseArray.sel`. Nothing is read yet."""
-        selection = resolve_names(
-            indexers, by_name, self.dimensions, method=method, tolerance=tolerance
-        )
+    def _part(self, selection: Selection) -> SnapshotSubset:
         return SnapshotSubset(self, selection)
-
-    def __array__(
-        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray[Any]:
-        return self[...].__array__(dtype, copy)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[SnapshotSubset]:
-        return (self[position] for position in range(len(self)))
 
     @property
     def pinned(self) -> PinnedGeneration:

@@ -86,11 +86,14 @@ class Tile(Array):
     """
 
     def __init__(self, varray: VArray, position: tuple[int, ...]) -> None:
-        place = "-".join(map(str, position))
-        record = ArrayRecord(f"{varray.id}:{place}", varray.parent.id, "", 0)
-        super().__init__(varray.parent, record)
+        super().__init__(varray.parent, ArrayRecord(varray.id, varray.parent.id, "", 0))
         self._varray = varray
         self._position = position
+
+    @property
+    def id(self) -> str:
+        """Id of the array, and the place in its grid."""
+        return f"{self._varray.id}:{'-'.join(map(str, self._position))}"
 
     @cached_property
     def _attributes(self) -> tuple[OrderedDict[str, Any], OrderedDict[str, Any]]:
@@ -247,15 +250,11 @@ class TileManager:
 
     def varray(self, vid: Any) -> Any:
         """Return the virtual array of that id, None if the collection has none."""
-        collection = self._collection
         try:
             # Not by a filter: the schema may declare an attribute of the name id.
-            record = collection.session.registry.array(validate_id(vid))
+            return self._collection.handle_of(validate_id(vid))
         except DekerValidationError:
             return None
-        if record is None or record.collection_id != collection.id:
-            return None
-        return collection.handle(record)
 
 
 class TileFilter:

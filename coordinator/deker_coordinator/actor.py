@@ -18,9 +18,8 @@ from deker_cluster.registry.keeper import USERS_LOCK, open_lock, try_lock
 from deker_cluster.registry.opening import observe_registry
 from deker_cluster.transport.actors import ActorShard, actor_namespace
 from deker_cluster.transport.shard_table import Shard, ShardTable
-from deker_coordinator.leftovers import LeftoverSweep
 from deker_coordinator.service import CoordinatorService
-from deker_coordinator.upkeep import sweep_all
+from deker_coordinator.upkeep import sweeper
 from deker_workers.parent import end_with_parent
 
 if TYPE_CHECKING:
@@ -78,10 +77,9 @@ class CoordinatorActor:
         registry = observe_registry(self._spec.address)
         shards = ShardTable(registry, self._connect)
         journal = Journal(registry, shards, self._spec.cluster_id)
-        leftovers = LeftoverSweep(registry, shards, journal.flush)
         service = CoordinatorService(
             flush=journal.flush,
-            sweep=lambda: sweep_all(registry, shards, journal, leftovers),
+            sweep=sweeper(registry, shards, journal),
             abandoned=self._abandoned,
             stop_everything=self._stop_everything,
         )

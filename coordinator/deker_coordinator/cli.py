@@ -16,7 +16,7 @@ from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DekerBaseApplicationError, DekerInstanceNotExistsError
 from deker_cluster.registry.opening import open_registry
 from deker_cluster.uri import Mode, parse_uri
-from deker_coordinator.exchange_cli import existing_address, export, import_
+from deker_coordinator.exchange_cli import existing_address, export, import_, uri_argument
 from deker_coordinator.local_ray import RayEndpoint, connect_ray
 from deker_coordinator.registry_cli import registry_commands
 
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from deker_cluster.registry.client import Registry
 
 __all__ = ["main"]
-
-
-URI_VARIABLE = "DEKER_CLUSTER_URI"
-"""Where the address may stand instead: a command line shows its password to the whole machine."""
 
 
 class _Group(click.Group):
@@ -49,7 +45,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("uri", envvar=URI_VARIABLE)
+@uri_argument
 @click.option(
     "--data-dir",
     required=True,
@@ -78,7 +74,7 @@ def start(uri: str, data_dir: Path, shards_per_node: int, ray_address: str) -> N
 
 
 @main.command()
-@click.argument("uri", envvar=URI_VARIABLE)
+@uri_argument
 def status(uri: str) -> None:
     """Show the shards of a storage, and how durable its registry is."""
     registry, leave = open_registry(existing_address(uri))

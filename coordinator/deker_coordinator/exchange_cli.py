@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from deker_cluster.exchange.report import ExportReport, ImportReport
     from deker_cluster.uri import Address
 
-__all__ = ["existing_address", "export", "import_"]
+__all__ = ["existing_address", "export", "import_", "uri_argument"]
+
+uri_argument = click.argument("uri", envvar="DEKER_CLUSTER_URI")
+"""The address. On a command line, its password is shown to the whole machine."""
 
 _collections = click.option(
     "--collection", "collections", multiple=True, help="Only this one; may be given several times."
@@ -29,7 +32,7 @@ _quiet = click.option("--quiet", is_flag=True, help="Show no progress.")
 
 @click.command("import")
 @click.argument("source")
-@click.argument("uri", envvar="DEKER_CLUSTER_URI")
+@uri_argument
 @_collections
 @click.option("--dry-run", is_flag=True, help="Look at everything, write nothing.")
 @click.option("--force", is_flag=True, help="Go on although young lock files are there.")

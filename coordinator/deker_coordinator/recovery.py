@@ -33,6 +33,7 @@ from deker_cluster.rebuild.reconstruct import (
 from deker_cluster.registry.opening import open_registry
 from deker_cluster.tilefile.cache import TileCache
 from deker_coordinator.identity import check_directory, exclusive, has_shards
+from deker_coordinator.library import SETUP_DEADLINE_S
 from deker_workers.atomic_write import write_files
 from deker_workers.identity_file import read_identity
 from deker_workers.service import ShardService
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Verification", "back_up", "read_backup", "rebuild", "verify"]
 
-_SETUP_DEADLINE_S = 30.0
 _ATTEMPTS = 5
 
 _DEPTH = 3
@@ -127,7 +127,7 @@ def rebuild(
         stack.callback(leave)
         stack.callback(registry.close)
         if address.path is not None:
-            stack.enter_context(exclusive(address.path, _SETUP_DEADLINE_S))
+            stack.enter_context(exclusive(address.path, SETUP_DEADLINE_S))
         present = registry.cluster()
         if present is not None and not replace:
             raise DekerClientError(

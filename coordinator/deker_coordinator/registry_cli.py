@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from deker_cluster.client import Client
 from deker_cluster.uri import parse_uri
-from deker_coordinator.exchange_cli import existing_address
+from deker_coordinator.exchange_cli import existing_address, uri_argument
 from deker_coordinator.recovery import back_up, read_backup, rebuild, verify
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ __all__ = ["registry_commands"]
 _SHOWN = 20
 """Differences and missing tiles that are printed one by one."""
 
-_uri = click.argument("uri", envvar="DEKER_CLUSTER_URI")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _data_dir = click.option(
     "--data-dir",
@@ -47,7 +46,7 @@ def registry_commands() -> None:
 
 
 @registry_commands.command("rebuild")
-@_uri
+@uri_argument
 @_data_dir
 @click.option(
     "--replace", is_flag=True, help="Also a registry that is not empty. Nobody may be using it."
@@ -74,7 +73,7 @@ def rebuild_(
 
 
 @registry_commands.command("restore")
-@_uri
+@uri_argument
 @_file
 @_data_dir
 @click.option(
@@ -112,7 +111,7 @@ def restore(
 
 
 @registry_commands.command("verify")
-@_uri
+@uri_argument
 @_as_json
 def verify_(uri: str, as_json: bool) -> None:
     """Compare the registry of URI with what the disks of the shards know.
@@ -131,7 +130,7 @@ def verify_(uri: str, as_json: bool) -> None:
 
 
 @registry_commands.command()
-@_uri
+@uri_argument
 @_file
 @_as_json
 def backup(uri: str, file: Path, as_json: bool) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deker_cluster.registry.client import Registry
     from deker_cluster.transport.shard_table import ShardTable
 
-__all__ = ["Troubles", "Upkeep", "sweep_all"]
+__all__ = ["Troubles", "Upkeep", "sweeper"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,20 +27,21 @@ FLUSH_EVERY_S = 1.0
 SWEEP_EVERY_S = 10.0
 
 
-def sweep_all(
-    registry: Registry, shards: ShardTable, journal: Journal, leftovers: LeftoverSweep
-) -> int:
-    """Delete garbage, and a part of what belongs to nothing; fold long journals.
+def sweeper(registry: Registry, shards: ShardTable, journal: Journal) -> Callable[[], int]:
+    """Return what deletes garbage, and a part of what belongs to nothing, and folds long journals.
 
-    Raises
-    ------
-    RegistryRewoundError
-        Nothing was deleted: what the registry does not know may be what it has lost.
+    It returns how many items went. :class:`RegistryRewoundError` says that nothing was deleted:
+    what the registry does not know may be what it has lost.
     """
-    journal.flush()
-    deleted = sweep(registry, shards, journal.flush) + leftovers.step()
-    journal.compact()
-    return deleted
+    leftovers = LeftoverSweep(registry, shards, journal.flush)
+
+    def sweep_all() -> int:
+        journal.flush()
+        deleted = sweep(registry, shards, journal.flush) + leftovers.step()
+        journal.compact()
+        return deleted
+
+    return sweep_all
 
 
 class Troubles:
@@ -75,11 +76,8 @@ class Upkeep:
     """Flushes the journal and sweeps garbage in a thread while a session is open."""
 
     def __init__(self, session: Session) -> None:
-        registry, shards, self._journal = session.registry, session.shards, session.journal
-        leftovers = LeftoverSweep(registry, shards, self._journal.flush)
-        self._sweep: Callable[[], int] = lambda: sweep_all(
-            registry, shards, self._journal, leftovers
-        )
+        self._journal = session.journal
+        self._sweep = sweeper(session.registry, session.shards, session.journal)
         self._journaling = Troubles("the journal was not brought to disk")
         self._sweeping = Troubles("garbage was not swept")
         self._stopped = threading.Event()

@@ -19,7 +19,6 @@ __all__ = [
     "Box",
     "bounding_box",
     "boxes_from_note",
-    "intersects",
     "note_of",
     "tiles_box",
     "union",
@@ -69,14 +68,6 @@ def union(boxes: Sequence[Box]) -> Box:
     return tuple(
         (min(start for start, _ in axis), max(stop for _, stop in axis))
         for axis in zip(*boxes, strict=True)
-    )
-
-
-def intersects(one: Box, other: Box) -> bool:
-    """Tell whether two boxes of one rank have a cell in common."""
-    return all(
-        max(start, begin) < min(stop, end)
-        for (start, stop), (begin, end) in zip(one, other, strict=True)
     )
 
 

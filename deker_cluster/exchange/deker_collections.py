@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from deker_cluster.collection_metadata import check_version
-from deker_cluster.core.tile_grid import TileGrid
 from deker_cluster.errors import DekerMetaDataError
 from deker_cluster.exchange.deker_layout import (
     ARRAY_DATA,
@@ -24,6 +23,7 @@ from deker_cluster.schemas import ArraySchema, VArraySchema, schema_from_dict
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from deker_cluster.core.tile_grid import TileGrid
     from deker_cluster.exchange.deker_files import Header
 
 __all__ = ["TILE_SUFFIX", "VARRAY_SUFFIX", "SourceCollection", "tile_owners"]
@@ -67,10 +67,7 @@ class SourceCollection:
     @cached_property
     def grid(self) -> TileGrid:
         """How the arrays are cut into tiles."""
-        schema = self.schema
-        if isinstance(schema, VArraySchema):
-            return TileGrid(schema.shape, schema.arrays_shape)
-        return TileGrid(schema.shape, schema.shape)
+        return self.schema.grid
 
     @property
     def is_virtual(self) -> bool:

@@ -61,7 +61,7 @@ def check_collection(collection: Collection) -> None:
 def _problem(schema: ArraySchema | VArraySchema) -> str | None:
     if schema.dtype.itemsize not in _SIZES.get(schema.dtype.kind, ()):
         return f"has no cells of dtype {schema.dtype.name}"
-    tile_shape = getattr(schema, "arrays_shape", schema.shape)
+    tile_shape = schema.grid.tile_shape
     if any(size % cells for size, cells in zip(schema.shape, tile_shape, strict=True)):
         return f"needs a grid that divides the shape {schema.shape}, not tiles of {tile_shape}"
     for dimension in schema.dimensions:

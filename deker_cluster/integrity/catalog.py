@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from deker_cluster.arrays import decode_meta
+from deker_cluster.attribute_json import decode_meta
 from deker_cluster.attributes import primary_key, validate_attributes
-from deker_cluster.core.tile_grid import TileGrid
 from deker_cluster.errors import DekerBaseApplicationError, DekerInstanceNotExistsError
 from deker_cluster.integrity.report import Finding, Findings, Kind
 from deker_cluster.options import HDF5Options
-from deker_cluster.schemas import ArraySchema, VArraySchema, schema_from_dict
+from deker_cluster.schemas import schema_from_dict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from deker_cluster.core.tile_grid import TileGrid
     from deker_cluster.registry.client import Registry
     from deker_cluster.registry.report_models import StoredArray, StoredCollection
+    from deker_cluster.schemas import ArraySchema, VArraySchema
 
 __all__ = ["CheckedCollection", "check_arrays", "check_collection", "check_locks"]
 
@@ -66,7 +67,7 @@ def check_collection(stored: StoredCollection, findings: Findings) -> CheckedCol
         try:
             record = json.loads(stored.record)
             schema = schema_from_dict(record["schema"], record["type"])
-            grid = TileGrid(schema.shape, _tile_shape(schema))
+            grid = schema.grid
             _check_rest(record, stored.name, schema)
         except _UNREADABLE as error:
             found(f"its metadata cannot be read: {_said(error)}")
@@ -77,15 +78,11 @@ def _check_rest(record: dict[str, Any], name: str, schema: ArraySchema | VArrayS
     if record["name"] != name:
         raise ValueError(f"they are those of a collection {record['name']!r}")
     if record.get("options") is not None:
-        HDF5Options.from_json(record["options"]).validate_for(_tile_shape(schema), schema.dtype)
-
-
-def _tile_shape(schema: ArraySchema | VArraySchema) -> tuple[int, ...]:
-    return schema.arrays_shape if isinstance(schema, VArraySchema) else schema.shape
+        HDF5Options.from_json(record["options"]).validate_for(schema.grid.tile_shape, schema.dtype)
 
 
 def check_arrays(registry: Registry, collection: CheckedCollection, findings: Findings) -> None:
-    """Level 2: the metadata of all arrays can be read, fit the schema, and are are found by it."""
+    """Level 2: the metadata of all arrays can be read, fit the schema, and are found by it."""
     try:
         for stored in registry.stored_arrays(collection.id):
             findings.count("arrays")

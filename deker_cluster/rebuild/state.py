@@ -9,6 +9,7 @@ import msgpack
 
 from deker_cluster.errors import DekerMetaDataError
 from deker_cluster.rebuild.batches import record_digest
+from deker_cluster.registry.replies import pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -224,13 +225,13 @@ class RegistryState:
                 fields[b"indexes"] = b"%d" % len(index)
 
     def _cluster(self, flat: Sequence[bytes]) -> None:
-        self.cluster = _fields(flat)
+        self.cluster = dict(pairs(flat))
 
     def _shard(self, flat: Sequence[bytes]) -> None:
-        self.shards.update(_fields(flat))
+        self.shards.update(pairs(flat))
 
     def _collection(self, key: bytes, flat: Sequence[bytes]) -> None:
-        self.collections.setdefault(key.decode(), {}).update(_fields(flat))
+        self.collections.setdefault(key.decode(), {}).update(pairs(flat))
 
     def _uncollection(self, key: bytes) -> None:
         self.collections.pop(key.decode(), None)
@@ -284,7 +285,7 @@ class RegistryState:
             token=int(token),
             kept=int(kept),
             change=int(change),
-            moves=((int(ordinal), new) for ordinal, new in _fields(flat).items()),
+            moves=((int(ordinal), new) for ordinal, new in pairs(flat)),
         )
 
     def _trim(self, array: bytes, kept: int) -> None:
@@ -301,7 +302,3 @@ class RegistryState:
         b"commit": _commit,
         b"trim": _trim,
     }
-
-
-def _fields(flat: Sequence[bytes]) -> Fields:
-    return dict(zip(flat[::2], flat[1::2], strict=True))

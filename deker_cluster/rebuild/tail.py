@@ -15,8 +15,8 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deker_cluster.arrays import decode_meta
 from deker_cluster.attribute_index import index_keys
+from deker_cluster.attribute_json import decode_meta
 from deker_cluster.attributes import primary_key
 from deker_cluster.collection_metadata import schema_and_options
 from deker_cluster.core.manifest import TileEntry

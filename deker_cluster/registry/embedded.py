@@ -25,8 +25,8 @@ from redis.backoff import NoBackoff
 from redis.credentials import UsernamePasswordCredentialProvider
 from redis.retry import Retry
 
+from deker_cluster.durable_folder import fsync_directory, make_directory
 from deker_cluster.errors import DataDirectoryError, DekerClientError, RegistryUnavailableError
-from deker_cluster.registry.durable_folder import make_folder, sync_folder
 from deker_cluster.registry.keeper import SERVER_LOG, USERS_LOCK
 from deker_cluster.registry.kept import KeeperStartError, KeptProcess, Launch
 from deker_cluster.registry.valkey_binary import valkey_binary
@@ -154,7 +154,7 @@ class EmbeddedRegistry:
                 endpoint = self._await_server(until)
                 if entering and not self._join_only:
                     # Its server syncs what is in the folders that it makes, not their names.
-                    sync_folder(self._directory)
+                    fsync_directory(self._directory)
             except BaseException as error:
                 if entering:
                     self._kept.leave()
@@ -182,7 +182,7 @@ class EmbeddedRegistry:
 
     def _enter(self, until: float) -> None:
         if not self._join_only:
-            make_folder(self._directory, 0o700)
+            make_directory(self._directory, 0o700)
         elif not self._root.is_dir():
             raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(self._root))
         elif not (self._directory / USERS_LOCK).exists():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deker_cluster.errors import DekerGenerationError, DekerInstanceNotExistsError
+from deker_cluster.errors import DekerGenerationError
 from deker_cluster.registry.keys import check_id
 from deker_cluster.registry.models import (
     GenerationInfo,
@@ -13,7 +13,7 @@ from deker_cluster.registry.models import (
     PinInfo,
     PinnedManifest,
 )
-from deker_cluster.registry.replies import check_array, milliseconds, pairs
+from deker_cluster.registry.replies import check_array, check_collection, milliseconds, pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ class HistoryCalls:
         """
         check_id(collection_id, "a collection id")
         reply = self._link.change("set_retention", collection_id, *kept.words())
-        _check_alive(reply, collection_id)
+        check_collection(reply, collection_id)
         seq = 0
         while seq >= 0:
             _, seq = self._link.change_again("schedule_trims", collection_id, seq, _PAGE)
@@ -49,7 +49,7 @@ class HistoryCalls:
     def retention(self, collection_id: str) -> KeptChanges:
         """Return how much of the past a collection keeps; raises as :meth:`set_retention`."""
         reply = self._link.read("retention", check_id(collection_id, "a collection id"))
-        _check_alive(reply, collection_id)
+        check_collection(reply, collection_id)
         return KeptChanges(
             generations=reply[1], age_s=reply[2] / 1000 if reply[2] else None, changes=reply[3]
         )
@@ -208,8 +208,3 @@ class HistoryCalls:
 
 def _seconds(time_ms: int) -> float | None:
     return time_ms / 1000 if time_ms else None
-
-
-def _check_alive(reply: list[Any], collection_id: str) -> None:
-    if reply[0] == b"gone":
-        raise DekerInstanceNotExistsError(f"collection {collection_id} has been deleted")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from deker_cluster.errors import DekerClientError
 from deker_cluster.registry.keys import check_id
 from deker_cluster.registry.link import new_operation_id
+from deker_cluster.registry.replies import pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -36,9 +37,9 @@ class RebuildCalls:
         _, cluster, shards, *rest = self._link.read("dump_base")
         collections = dict(zip(rest[::2], rest[1::2], strict=True))
         return (
-            _hash(cluster),
-            _hash(shards),
-            {key.decode(): _hash(flat) for key, flat in collections.items()},
+            dict(pairs(cluster)),
+            dict(pairs(shards)),
+            {key.decode(): dict(pairs(flat)) for key, flat in collections.items()},
         )
 
     def dump_arrays(self, collection_id: str) -> Iterator[list[Any]]:
@@ -129,7 +130,3 @@ class RebuildCalls:
                 f"another rebuild of the registry of cluster {self.name!r} was begun after this "
                 "one, which ends here: one at a time"
             )
-
-
-def _hash(flat: Sequence[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -146,5 +146,5 @@ def check_groups(array_ids: Sequence[str], sizes: Sequence[int]) -> None:
 def milliseconds(ttl_s: float) -> int:
     """Return a time to live in ms; it must be positive."""
     if not ttl_s > 0:
-        raise DekerValidationError(f"a lease must last longer than 0 s, got {ttl_s}")
+        raise DekerValidationError(f"a lease or pin must last longer than 0 s, got {ttl_s}")
     return max(round(ttl_s * 1000), 1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deker_cluster.errors import DekerInstanceNotExistsError, DekerMetaDataError
+from deker_cluster.errors import DekerMetaDataError
 from deker_cluster.registry.keys import check_id, check_ordinals
 from deker_cluster.registry.models import GarbageItem
-from deker_cluster.registry.replies import pairs
+from deker_cluster.registry.replies import check_collection, pairs
 from deker_cluster.registry.report_models import (
     CurrentTiles,
     ManifestPart,
@@ -17,7 +17,6 @@ from deker_cluster.registry.report_models import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from typing import Any
 
     from deker_cluster.registry.link import RegistryLink, Word
 
@@ -63,7 +62,7 @@ class ReportCalls:
         check_id(collection_id, "a collection id")
         while seq != b"-1":
             reply = self._link.read("manifests", collection_id, seq, cursor, int(limit))
-            _check_alive(reply, collection_id)
+            check_collection(reply, collection_id)
             seq, cursor = reply[1:3]
             for array_id, generation, flat in zip(*[iter(reply[3:])] * 3, strict=True):
                 try:
@@ -130,7 +129,7 @@ class ReportCalls:
         seq = 0
         while seq >= 0:
             reply = self._link.read("stored_arrays", collection_id, seq, _PAGE)
-            _check_alive(reply, collection_id)
+            check_collection(reply, collection_id)
             _, seq, *rows = reply
             for array_id, *fields in rows:
                 yield StoredArray(_text(array_id), *map(_maybe, fields))
@@ -167,11 +166,6 @@ class ReportCalls:
             )
             for (array_id, ordinals), row in zip(wanted, rows, strict=True)
         }
-
-
-def _check_alive(reply: list[Any], collection_id: str) -> None:
-    if reply[0] == b"gone":
-        raise DekerInstanceNotExistsError(f"collection {collection_id} has been deleted")
 
 
 def _text(stored: bytes) -> str:

@@ -7,11 +7,9 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +18,8 @@ from typing import TYPE_CHECKING
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from tests.kit.proxy import Fate, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,66 +123,31 @@ class Server:
             self._process = None
 
 
-class LossyProxy:
-    """Forwards requests and replies; cuts the connection instead of handing a reply on.
+class LossyProxy(Proxy):
+    """Cuts the connection instead of handing a reply on.
 
     ``cut_replies``: of how many more requests that contain ``only`` the reply is lost. The server
     has answered each of them, so it has run the function.
     """
 
     def __init__(self, server: Server) -> None:
-        self._target = server.socket
-        self._folder = Path(tempfile.mkdtemp(prefix="dkp-"))
-        self.path = str(self._folder / "p")
+        super().__init__(lambda: server.socket)
         self.cut_replies = 0
         self.delay_s = 0.0
         """How long every request that contains ``only`` waits before it is handed on."""
         self.cuts_made = 0
         self.only = b"FCALL\r\n"
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.path)
-        self._listener.listen(32)
-        self._open: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
+        self.decide = self._fate
 
     def connect(self) -> redis.Redis:
         return redis.Redis(unix_socket_path=self.path, retry=Retry(NoBackoff(), 0))
 
-    def close(self) -> None:
-        # shutdown() wakes the thread that waits in accept(); close() alone does not.
-        for each in [self._listener, *self._open]:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        self._listener.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            far = socket.socket(socket.AF_UNIX)
-            far.connect(self._target)
-            self._open += [near, far]
-            thread = threading.Thread(target=self._serve, args=(near, far))
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, near: socket.socket, far: socket.socket) -> None:
-        with near, far, contextlib.suppress(OSError):
-            while request := near.recv(1 << 20):
-                if self.only in request:
-                    time.sleep(self.delay_s)
-                far.sendall(request)
-                reply = far.recv(1 << 20)
-                if self.only in request and self.cut_replies:
-                    self.cut_replies -= 1
-                    self.cuts_made += 1
-                    return
-                if not reply:
-                    return
-                near.sendall(reply)
+    def _fate(self, request: bytes) -> Fate:
+        if self.only not in request:
+            return Fate.ON
+        time.sleep(self.delay_s)
+        if not self.cut_replies:
+            return Fate.ON
+        self.cut_replies -= 1
+        self.cuts_made += 1
+        return Fate.LOSE_REPLY

@@ -96,7 +96,6 @@ def test_server_info(registry: Registry, shared_server: Server) -> None:
     assert info.kind == shared_server.kind
     assert info.version[0].isdigit()
     assert info.appendfsync == "always"
-    assert info.durable
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a}", "x" * 65, "a/b"])

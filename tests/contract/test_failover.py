@@ -76,13 +76,15 @@ class Pair:
             server.stop()
 
 
-@pytest.fixture(params=KINDS)
-def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+def each_pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     if find_server(request.param) is None:
         pytest.skip(f"no {request.param} server on this machine")
     made = Pair(request.param)
     yield made
     made.stop()
+
+
+pair = pytest.fixture(params=KINDS)(each_pair)
 
 
 @pytest.fixture
@@ -145,6 +147,7 @@ def test_a_request_waits_for_the_promotion(pair: Pair, connect: Callable[..., Re
 def test_writers_during_a_failover(pair: Pair, connect: Callable[..., Registry]) -> None:
     """Nothing that the new primary had got is lost, and nothing takes place twice."""
     registries = [connect() for _ in range(3)]
+    tried: list[bytes] = []
     acknowledged: list[bytes] = []
     failures: list[BaseException] = []
     stop = threading.Event()
@@ -157,6 +160,7 @@ def test_writers_during_a_failover(pair: Pair, connect: Callable[..., Registry])
             try:
                 lease = registry.acquire([("x", [0])], name, 2)
                 if isinstance(lease, Lease):
+                    tried.append(value)
                     registry.commit(lease.token, [("x", [(0, lease.entries[0][0], value)])])
                     acknowledged.append(value)
             except (CommitConflictError, CommitStateUnknownError):
@@ -172,6 +176,7 @@ def test_writers_during_a_failover(pair: Pair, connect: Callable[..., Registry])
         thread.start()
     while len(acknowledged) < 20 and not failures:
         time.sleep(0.001)
+    copied = len(acknowledged)
     pair.await_copy()
     pair.primary.kill()
     pair.promote()
@@ -185,8 +190,8 @@ def test_writers_during_a_failover(pair: Pair, connect: Callable[..., Registry])
     with contextlib.closing(connect()) as fresh:
         last = written(fresh, b"last")
         assert fresh.all_entries("x").values == {0: b"last"}
-    # Each acknowledged commit is one generation, and so is each whose answer was lost.
-    assert last >= 20
+    # Each commit is one generation. Each thread may have noted one of the old primary's late.
+    assert copied + 20 - len(threads) < last <= len(tried) + 1
 
 
 def test_a_reader_leaves_a_primary_that_was_demoted(

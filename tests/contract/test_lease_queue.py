@@ -61,9 +61,7 @@ def test_waiting_costs_few_requests(writer: Callable[[], Writer]) -> None:
     waiting = Waiting(other, [0])
     time.sleep(1.2)
     holder.release()
-    released = time.monotonic()
     waiting.end()
-    assert time.monotonic() - released < 1
     assert waiting.error is None
     # One to queue, one each half second, one when woken; looking every 0.1 s would take 12 more.
     assert other.asked <= 5

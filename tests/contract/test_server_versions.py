@@ -45,6 +45,7 @@ def test_a_newer_library_that_serves_us(own_server: Server, oldest: int | None) 
         registry = Registry(own_server.connect, "t")
         registry.ping()
         registry.close()
+        assert admin.execute_command("FCALL_RO", "deker1_version", 0) == LIBRARY_VERSION + 1
 
 
 def test_a_newer_library_that_no_longer_serves_us(own_server: Server) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,8 @@ from tests.integration.embedded import await_end, runs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from deker_cluster.registry import Registry
 
 PRELUDE = """
 import contextlib, os, sys, time
@@ -109,6 +113,22 @@ def root(tmp_path: Path) -> Iterator[Path]:
 def client(root: Path) -> Iterator[Client]:
     with Client(f"file://{root}") as opened:
         yield opened
+
+
+@pytest.fixture
+def no_thread_is_left() -> Iterator[None]:
+    """The thread that renews pins must have ended after the test."""
+    yield
+    gc.collect()
+    limit = time.monotonic() + 10
+    while any(thread.name == "deker-pins" for thread in threading.enumerate()):
+        assert time.monotonic() < limit, "the thread goes on though no snapshot is open"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def registry(client: Client) -> Registry:
+    return client.session.registry
 
 
 @pytest.fixture

@@ -25,11 +25,13 @@ from deker_coordinator.recovery import rebuild
 from tests.integration.embedded import await_end
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pytest
 
     from deker_cluster.rebuild.reconstruct import Reconstruction
+    from tests.integration.conftest import Script
 
 
 def held(client: Client) -> dict[str, Any]:
@@ -68,6 +70,8 @@ CELLS = np.arange(128).reshape(8, 16)
 UNFLUSHED = """
 from deker_coordinator import upkeep
 upkeep.FLUSH_EVERY_S = 3600
+client = Client(f"file://{root}")
+collection = client.get_collection("grids")
 """
 
 
@@ -94,6 +98,20 @@ def filled(client: Client) -> dict[str, VArray]:
     assert gone is not None
     gone.delete()
     return arrays
+
+
+def lose_at_once(root: Path, start: Callable[..., Script], code: str) -> str:
+    """Fill a storage, let another process change it, kill that at the line that it says then.
+
+    The registry ends with it, and is lost. Returns the line.
+    """
+    with Client(f"file://{root}") as client:
+        filled(client)
+    script = start(f"{UNFLUSHED}{code}\nwait()\n", root)
+    said = script.line()
+    script.kill()
+    lose(root)
+    return said
 
 
 def unjournaled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

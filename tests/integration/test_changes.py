@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from deker_cluster.errors import (
     DekerValidationError,
     RegistryUnavailableError,
 )
+from tests.integration.test_library_faults import server_pid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -118,19 +119,11 @@ def test_changes_that_are_lost_are_told(grid: VArray, client: Client) -> None:
 def test_a_deleted_collection_ends_its_feeds(grid: VArray, client: Client) -> None:
     collection = grid.parent
     feed = collection.changes()
-    failures: list[BaseException] = []
-
-    def wait() -> None:
-        try:
-            next(feed)
-        except DekerInstanceNotExistsError as error:
-            failures.append(error)
-
-    waiter = threading.Thread(target=wait)
-    waiter.start()
-    collection.delete()
-    waiter.join()
-    assert "collection 'grids' has been deleted" in str(failures[0])
+    with ThreadPoolExecutor() as others:
+        waiting = others.submit(next, feed)
+        collection.delete()
+    with pytest.raises(DekerInstanceNotExistsError, match="collection 'grids' has been deleted"):
+        waiting.result()
     again = client.create_collection("grids", collection.schema)
     for since in (None, START, feed.cursor):
         with pytest.raises(DekerInstanceNotExistsError):
@@ -141,19 +134,11 @@ def test_a_deleted_collection_ends_its_feeds(grid: VArray, client: Client) -> No
 
 def test_closing_the_client_ends_the_wait(grid: VArray, client: Client) -> None:
     feed = grid.parent.changes()
-    failures: list[BaseException] = []
-
-    def wait() -> None:
-        try:
-            next(feed)
-        except DekerClientError as error:
-            failures.append(error)
-
-    waiter = threading.Thread(target=wait)
-    waiter.start()
-    client.close()
-    waiter.join()
-    assert "closed" in str(failures[0])
+    with ThreadPoolExecutor() as others:
+        waiting = others.submit(next, feed)
+        client.close()
+    with pytest.raises(DekerClientError, match="closed"):
+        waiting.result()
     with client:
         grid[0].update(1)
         assert next(feed).generation == 1
@@ -228,8 +213,8 @@ def test_an_interrupted_wait_ends_cleanly(
     code = """
 with Client(f"file://{root}") as client:
     feed = client.get_collection("grids").changes()
-    say("ready")
     try:
+        say("ready")
         next(feed)
     except KeyboardInterrupt:
         say("interrupted")
@@ -247,11 +232,6 @@ with Client(f"file://{root}") as client:
     assert script.end() == ["interrupted", "well"]
 
 
-def server_of(root: Path) -> int:
-    found = re.findall(r"started process (\d+)", (root / "registry" / "keeper.log").read_text())
-    return int(found[-1])
-
-
 def test_a_restarted_registry_does_not_disturb(grid: VArray, root: Path) -> None:
     collection = grid.parent
     feed = collection.changes()
@@ -264,7 +244,7 @@ def test_a_restarted_registry_does_not_disturb(grid: VArray, root: Path) -> None
     reader.start()
     for number in range(4):
         grid[number].update(1)
-        os.kill(server_of(root), signal.SIGKILL)
+        os.kill(server_pid(root), signal.SIGKILL)
         grid[number].update(2)
     reader.join()
     assert seen == list(range(1, 9))
@@ -272,7 +252,7 @@ def test_a_restarted_registry_does_not_disturb(grid: VArray, root: Path) -> None
 
 def test_a_registry_that_is_away_is_said(grid: VArray, root: Path) -> None:
     feed = grid.parent.changes()
-    server = server_of(root)
+    server = server_pid(root)
     grid.session.registry._link._deadline_s = 0.3
     os.kill(server, signal.SIGSTOP)
     try:

@@ -23,17 +23,14 @@ from deker_cluster.errors import (
     DekerValidationError,
 )
 from deker_coordinator.garbage import sweep
-from tests.integration.past import BOARD, write_some
+from tests.integration.past import BOARD, swept_at_once, write_some
 from tests.integration.test_library_faults import files, sweep_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def grid(client: Client, grid: VArray) -> VArray:
-    client.session.registry.update_settings(garbage_grace_s=0)
-    return grid
+grid = pytest.fixture(swept_at_once)
 
 
 def test_every_generation_is_as_it_was(grid: VArray) -> None:
@@ -79,6 +76,7 @@ def test_the_generation_at_an_instant(grid: VArray) -> None:
         grid[0, 0].update(number)
         time.sleep(0.01)
     times = {each.number: each.time for each in grid.history() if each.time}
+    assert times.keys() == {1, 2, 3}
     tokyo = timezone(timedelta(hours=9))
     for number, moment in times.items():
         for same in (

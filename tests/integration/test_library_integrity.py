@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deker_cluster import Client, DimensionSchema, VArray, VArraySchema
-from deker_cluster.arrays import encode_meta
+from deker_cluster.attribute_json import encode_meta
 from deker_cluster.core.ids import new_id
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DekerIntegrityError

@@ -19,7 +19,7 @@ from deker_cluster import (
     VArray,
     VArraySchema,
 )
-from deker_cluster.arrays import encode_meta
+from deker_cluster.attribute_json import encode_meta
 from deker_cluster.errors import (
     DekerCollectionNotExistsError,
     DekerIntegrityError,

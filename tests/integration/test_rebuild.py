@@ -24,6 +24,7 @@ from tests.integration.lost_registry import (
     held,
     keep_copy,
     lose,
+    lose_at_once,
     put_back,
     rebuilt,
     run,
@@ -83,13 +84,10 @@ def test_tokens_and_records_never_go_back(root: Path) -> None:
 
 def test_writes_that_no_journal_has(root: Path, start: Callable[..., Script]) -> None:
     """The process, and with it the registry, is killed as soon as its writes are acknowledged."""
-    with Client(f"file://{root}") as client:
-        filled(client)
-    script = start(
-        UNFLUSHED
-        + """
-client = Client(f"file://{root}")
-collection = client.get_collection("grids")
+    said = lose_at_once(
+        root,
+        start,
+        """
 array = collection.filter({"n": 1}).first()
 array[4:, 12:].clear()
 array[:4].update(np.full((4, 16), 70))
@@ -98,14 +96,10 @@ array[4:, 8:].update(np.full((4, 8), 72))
 made = collection.create({"n": 9}, {"t": "new"})
 made[...].update(np.full((8, 16), 73))
 say("done", made.id)
-wait()
 """,
-        root,
     )
-    word, made = script.line().split()
+    word, made = said.split()
     assert word == "done"
-    script.kill()
-    lose(root)
     found = rebuilt(root)
     assert all(write.why_not is None for write in found.writes)
     assert len(found.writes) == 4
@@ -141,13 +135,10 @@ def test_a_write_that_is_not_whole(root: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_deleted_things_stay_deleted(root: Path, start: Callable[..., Script]) -> None:
     """Although their files are still there, and the process is killed at once."""
-    with Client(f"file://{root}") as client:
-        filled(client)
-    script = start(
-        UNFLUSHED
-        + """
-client = Client(f"file://{root}")
-collection = client.get_collection("grids")
+    said = lose_at_once(
+        root,
+        start,
+        """
 first = collection.filter({"n": 1}).first()
 first[...].update(np.full((8, 16), 70))
 first[...].clear()
@@ -158,13 +149,9 @@ other = client.create_collection("other", collection.schema)
 other.create({"n": 1})[...].update(np.full((8, 16), 70))
 other.delete()
 say("done")
-wait()
 """,
-        root,
     )
-    assert script.line() == "done"
-    script.kill()
-    lose(root)
+    assert said == "done"
     rebuilt(root)
     with Client(f"file://{root}") as client:
         assert [collection.name for collection in client] == ["grids"]
@@ -184,8 +171,7 @@ def test_a_flush_may_be_killed(
         script = start(
             UNFLUSHED
             + """
-client = Client(f"file://{root}")
-client.get_collection("grids").filter({"n": 1}).first()[...].update(np.full((8, 16), 70))
+collection.filter({"n": 1}).first()[...].update(np.full((8, 16), 70))
 say("written")
 client.session.journal.flush()
 say("not reached")
@@ -248,13 +234,10 @@ def test_a_registry_that_was_set_back(root: Path, caplog: pytest.LogCaptureFixtu
         result = verify(client.session)
         assert result.rewound is not None
         assert ("array", arrays["2"].id, "extra") in result.differences
+        session = client.session
+        sweep = upkeep.sweeper(session.registry, session.shards, session.journal)
         with pytest.raises(RegistryRewoundError):
-            upkeep.sweep_all(
-                client.session.registry,
-                client.session.shards,
-                client.session.journal,
-                None,  # type: ignore[arg-type]
-            )
+            sweep()
     report = run("registry", "verify", f"file://{root}", "--json", code=1)
     assert report["rewound"]
     report = run("registry", "rebuild", f"file://{root}", "--replace", "--json")

@@ -40,15 +40,18 @@ if TYPE_CHECKING:
     from deker_cluster.registry.models import ShardRecord
 
 
+def contents(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (root / "shards").rglob("*") if path.is_file()}
+
+
 def test_a_dry_run_changes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unjournaled(root, monkeypatch)
     lose(root)
-    disks = {path: path.read_bytes() for path in (root / "shards").rglob("*") if path.is_file()}
+    disks = contents(root)
     report = run("registry", "rebuild", f"file://{root}", "--dry-run", "--json")
     assert report["changed"] is False
     assert len(report["writes_taken"]) == 1
-    for path, content in disks.items():
-        assert path.read_bytes() == content
+    assert contents(root) == disks
     with pytest.raises(DataDirectoryError):
         Client(f"file://{root}")
     report = run("registry", "rebuild", f"file://{root}", "--json")

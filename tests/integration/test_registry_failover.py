@@ -14,23 +14,18 @@ from deker_cluster.registry.models import Lease
 from deker_cluster.registry.opening import observe_registry
 from deker_cluster.uri import parse_uri
 from deker_coordinator import library
-from tests.contract.servers import KINDS, find_server
-from tests.contract.test_failover import Pair
+from tests.contract.servers import KINDS
+from tests.contract.test_failover import each_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from deker_cluster import Array
+    from tests.contract.test_failover import Pair
 
 
-@pytest.fixture(params=KINDS)
-def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    if find_server(request.param) is None:
-        pytest.skip(f"no {request.param} server on this machine")
-    made = Pair(request.param)
-    yield made
-    made.stop()
+pair = pytest.fixture(params=KINDS)(each_pair)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from deker_cluster.errors import (
 )
 from deker_cluster.tilefile import image, reader
 from deker_coordinator.garbage import sweep
-from tests.integration.past import BOARD
+from tests.integration.past import BOARD, expire_pins, swept_at_once
 from tests.integration.test_library_faults import files, stored
 
 if TYPE_CHECKING:
@@ -38,10 +37,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Script
 
 
-@pytest.fixture
-def grid(client: Client, grid: VArray) -> VArray:
-    client.session.registry.update_settings(garbage_grace_s=0)
-    return grid
+grid = pytest.fixture(swept_at_once)
 
 
 def compressed(client: Client, name: str = "packed") -> VArray:
@@ -231,9 +227,7 @@ def test_killed_while_restoring(
     assert killed.process.wait(60) == -9
     assert (grid[:].read() == BOARD + 1).all()
     client.clear_locks()
-    for pin in client.session.registry.pins():
-        client.session.registry.renew_pin(pin.pin_id, 0.001)
-    time.sleep(0.01)
+    expire_pins(client.session.registry)
     sweep(client.session.registry, client.session.shards)
     assert len(files(root)) == 16
     assert grid.restore(1) == 3

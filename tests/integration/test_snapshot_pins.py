@@ -14,7 +14,6 @@ import pytest
 
 from deker_cluster import (
     Client,
-    Retention,
     VArray,
 )
 from deker_cluster.core.fixed_manifest import FixedManifest
@@ -25,38 +24,19 @@ from deker_cluster.errors import (
     DekerGenerationError,
 )
 from deker_coordinator.garbage import sweep
-from tests.integration.past import BOARD, churn
+from tests.integration.past import BOARD, churn, expire_pins, pinned_only
 from tests.integration.test_library_faults import files, sweep_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from deker_cluster.registry import Registry
     from tests.integration.conftest import Script
 
 
-@pytest.fixture
-def registry(client: Client) -> Registry:
-    return client.session.registry
-
-
-@pytest.fixture
-def grid(grid: VArray, registry: Registry) -> VArray:
-    """One whose past is kept by snapshots only, and is swept at once without them."""
-    registry.update_settings(garbage_grace_s=0)
-    grid.parent.set_retention(Retention(generations=1))
-    return grid
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    yield
-    gc.collect()
-    limit = time.monotonic() + 10
-    while any(thread.name == "deker-pins" for thread in threading.enumerate()):
-        assert time.monotonic() < limit, "the thread goes on though no snapshot is open"
-        time.sleep(0.01)
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+grid = pytest.fixture(pinned_only)
 
 
 def await_pins(registry: Registry, count: int) -> None:
@@ -163,17 +143,10 @@ def test_a_pickle_is_small_and_joins_the_same_pin(grid: VArray, registry: Regist
     assert [pin.pin_id for pin in registry.pins()] == [state["pin_id"]]
 
 
-def expire(registry: Registry) -> None:
-    """Let all pins run out."""
-    for pin in registry.pins():
-        registry.renew_pin(pin.pin_id, 0.001)
-    time.sleep(0.01)
-
-
 def test_a_snapshot_whose_pin_has_ended_says_so(client: Client, grid: VArray) -> None:
     grid[:].update(BOARD)
     snapshot = grid.snapshot()
-    expire(client.session.registry)
+    expire_pins(client.session.registry)
     churn(grid, client)
     with pytest.raises(DekerGenerationError, match=r"pin of generation 1 .* has ended"):
         snapshot[...].read()

@@ -25,7 +25,7 @@ from deker_coordinator import leftovers
 from deker_coordinator.garbage import sweep
 from deker_coordinator.leftovers import LeftoverSweep, delete_leftovers
 from deker_coordinator.recovery import rebuild
-from tests.integration.past import BOARD, write_some
+from tests.integration.past import BOARD, swept_at_once, write_some
 from tests.integration.test_library_faults import files, referenced, sweep_until
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Script
 
 
-@pytest.fixture
-def grid(client: Client, grid: VArray) -> VArray:
-    client.session.registry.update_settings(garbage_grace_s=0)
-    return grid
+grid = pytest.fixture(swept_at_once)
 
 
 def age(root: Path, seconds: float) -> None:

@@ -18,6 +18,17 @@ def entry(version: int, *shards: int) -> bytes:
     return TileEntry(version, 10 * version, 100, shards or (0,)).pack()
 
 
+def record(number: int, size: int = 0) -> bytes:
+    fields = [b"name", b"c%d" % number, b"record", b"x" * size]
+    packed: bytes = msgpack.packb([b"collection", b"id-%d" % number, fields])
+    return packed
+
+
+def batch(first: int, last: int, *, size: int = 0, tokens: int = 0) -> Batch:
+    numbers = range(first, last + 1)
+    return Batch(first - 1, tokens, tokens, tuple((n, record(n, size)) for n in numbers))
+
+
 class Journal:
     """Makes records as the registry does."""
 
@@ -48,3 +59,13 @@ class Journal:
             *("commit", key, generation, time_ms, str(token), kept, change, list(moves)),
             tokens=token,
         )
+
+
+def begun_journal() -> Journal:
+    """Return one of a cluster of two shards, a collection and an array in it; for fixtures."""
+    made = Journal()
+    made.add("cluster", ["id", "x", "epoch", "1"])
+    made.add("shard", ["next", "2", "u:u0", "0", "0:uuid", "u0", "u:u1", "1", "1:uuid", "u1"])
+    made.collection()
+    made.array()
+    return made

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from deker_cluster.durable_folder import make_directory
 from deker_cluster.errors import StorageFullError
 from deker_workers import atomic_write
-from deker_workers.atomic_write import final_name, make_directory, storage_errors, write_files
+from deker_workers.atomic_write import final_name, storage_errors, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,13 +234,6 @@ def test_a_folder_that_can_never_be_made(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(atomic_write, "make_directory", lambda *_, **__: None)
     with pytest.raises(FileNotFoundError, match="folder"):
         write_files([(tmp_path / "folder" / "f", [(0, b"data")])])
-
-
-def test_making_a_directory_that_is_there(tmp_path: Path) -> None:
-    make_directory(tmp_path)
-    make_directory(tmp_path / "a")
-    make_directory(tmp_path / "a")
-    assert (tmp_path / "a").is_dir()
 
 
 @pytest.mark.parametrize("name", ["12-7.h5", "shard.json", "a-b-c-d"])

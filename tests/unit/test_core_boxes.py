@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import itertools
 import json
-import random
 
 import numpy as np
 import pytest
@@ -10,7 +8,6 @@ import pytest
 from deker_cluster.core.boxes import (
     bounding_box,
     boxes_from_note,
-    intersects,
     note_of,
     tiles_box,
     union,
@@ -35,19 +32,6 @@ def test_the_box_of_a_selection_holds_its_cells_and_no_wider_margin() -> None:
     ]
     for axis, interval in cases:
         assert bounding_box(select(axis, AxisRange(0, 2))) == (interval, (0, 2))
-
-
-def test_boxes_meet_when_they_share_a_cell() -> None:
-    rng = random.Random(5)
-    for _ in range(300):
-        pair = [
-            tuple(tuple(sorted((rng.randint(0, 5), rng.randint(0, 5)))) for _ in range(2))
-            for _ in range(2)
-        ]
-        cells = [
-            set(itertools.product(*(range(start, stop) for start, stop in box))) for box in pair
-        ]
-        assert intersects(*pair) == bool(cells[0] & cells[1])
 
 
 def test_the_box_of_tiles_ends_with_the_array() -> None:

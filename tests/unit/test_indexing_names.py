@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deker_cluster.arrays import VArray, encode_meta
+from deker_cluster.arrays import VArray
+from deker_cluster.attribute_json import encode_meta
 from deker_cluster.core.ids import new_id
 from deker_cluster.dimensions import Dimension, DimensionSchema, Scale, TimeDimension
 from deker_cluster.errors import DekerIndexError, DekerValidationError

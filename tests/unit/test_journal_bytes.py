@@ -1,23 +1,12 @@
 from __future__ import annotations
 
-import msgpack
 import pytest
 
 from deker_cluster.errors import DekerMetaDataError
 from deker_cluster.rebuild.batches import Batch, parse_batch, parse_log
 from deker_cluster.rebuild.checkpoint import pack_state, unpack_state
 from deker_cluster.rebuild.state import RegistryState
-
-
-def record(number: int, size: int = 0) -> bytes:
-    fields = [b"name", b"c%d" % number, b"record", b"x" * size]
-    packed: bytes = msgpack.packb([b"collection", b"id-%d" % number, fields])
-    return packed
-
-
-def batch(first: int, last: int, *, size: int = 0, tokens: int = 0) -> Batch:
-    numbers = range(first, last + 1)
-    return Batch(first - 1, tokens, tokens, tuple((n, record(n, size)) for n in numbers))
+from tests.unit.rebuild_model import batch, record
 
 
 def test_batches_as_bytes() -> None:

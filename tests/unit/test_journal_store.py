@@ -5,29 +5,18 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-import msgpack
 import pytest
 
 from deker_cluster.errors import DekerMetaDataError, ShardUnavailableError, StorageFullError
-from deker_cluster.rebuild.batches import Batch, parse_log
+from deker_cluster.rebuild.batches import parse_log
 from deker_cluster.rebuild.checkpoint import fold, pack_state
 from deker_cluster.rebuild.state import RegistryState
 from deker_workers import journal_room
 from deker_workers.journal_store import JOURNAL_DIR, JournalStore
+from tests.unit.rebuild_model import batch
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def record(number: int, size: int = 0) -> bytes:
-    fields = [b"name", b"c%d" % number, b"record", b"x" * size]
-    packed: bytes = msgpack.packb([b"collection", b"id-%d" % number, fields])
-    return packed
-
-
-def batch(first: int, last: int, *, size: int = 0, tokens: int = 0) -> Batch:
-    numbers = range(first, last + 1)
-    return Batch(first - 1, tokens, tokens, tuple((n, record(n, size)) for n in numbers))
 
 
 def summed(store: JournalStore) -> RegistryState:

@@ -8,17 +8,9 @@ from deker_cluster.rebuild.batches import Batch
 from deker_cluster.rebuild.checkpoint import pack_state, unpack_state
 from deker_cluster.rebuild.differences import canonical, differences
 from deker_cluster.rebuild.state import HistoryRecord
-from tests.unit.rebuild_model import A, B, Journal, entry
+from tests.unit.rebuild_model import A, B, Journal, begun_journal, entry
 
-
-@pytest.fixture
-def journal() -> Journal:
-    made = Journal()
-    made.add("cluster", ["id", "x", "epoch", "1"])
-    made.add("shard", ["next", "2", "u:u0", "0", "0:uuid", "u0", "u:u1", "1", "1:uuid", "u1"])
-    made.collection()
-    made.array()
-    return made
+journal = pytest.fixture(begun_journal)
 
 
 def test_the_cluster_is_replaced_and_shards_are_added_to(journal: Journal) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deker_cluster import ArraySchema, AttributeSchema, DimensionSchema
-from deker_cluster.arrays import encode_meta
+from deker_cluster.attribute_json import encode_meta
 from deker_cluster.collection_metadata import collection_record
 from deker_cluster.rebuild.reachable import ReachableShard, find_leftovers
 from deker_cluster.rebuild.reconstruct import missing_tiles
@@ -20,20 +20,13 @@ from deker_cluster.transport.messages import (
     TileDescription,
     TileKey,
 )
-from tests.unit.rebuild_model import A, B, Journal, entry
+from tests.unit.rebuild_model import A, B, Journal, begun_journal, entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@pytest.fixture
-def journal() -> Journal:
-    made = Journal()
-    made.add("cluster", ["id", "x", "epoch", "1"])
-    made.add("shard", ["next", "2", "u:u0", "0", "0:uuid", "u0", "u:u1", "1", "1:uuid", "u1"])
-    made.collection()
-    made.array()
-    return made
+journal = pytest.fixture(begun_journal)
 
 
 class Disk:

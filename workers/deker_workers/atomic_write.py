@@ -6,10 +6,10 @@ import contextlib
 import errno
 import os
 import secrets
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deker_cluster.durable_folder import fsync_directory, make_directory
 from deker_cluster.errors import StorageFullError
 from deker_cluster.failpoints import failpoint
 from deker_workers.rename_new import rename_new
@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 
     from deker_cluster.transport.messages import Buffer
 
-__all__ = [
-    "TEMPORARY_PREFIX",
-    "final_name",
-    "fsync_directory",
-    "make_directory",
-    "storage_errors",
-    "write_files",
-]
+__all__ = ["TEMPORARY_PREFIX", "final_name", "storage_errors", "write_files"]
 
 TEMPORARY_PREFIX = ".tmp-"
 """Begins the name of every file that is still being written."""
@@ -34,11 +27,6 @@ TEMPORARY_PREFIX = ".tmp-"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _COMPARED_BYTES = 1 << 20
-
-_FOLDERS_KEPT = 4096
-_durable: dict[Path, int] = {}
-"""Folders whose entries this process has seen to, with their inodes: one that was removed and made
-anew is another one."""
 
 # Linux takes at most 1024 buffers in one pwritev (IOV_MAX).
 _BUFFERS_PER_CALL = 512
@@ -122,44 +110,6 @@ def write_files(
 def final_name(name: str) -> str:
     """Return the name that a file has or, if it is a temporary one, was to have."""
     return name.split("-", 2)[-1] if name.startswith(TEMPORARY_PREFIX) else name
-
-
-def make_directory(path: Path, *, fsync: bool = True, root: Path | None = None) -> None:
-    """Create a directory and its missing parents; their entries are durable on return.
-
-    Parameters
-    ----------
-    root
-        A folder above `path` whose own entry is durable. With it, entries of folders in between
-        that are there already are made durable, too: whoever made them may have been killed
-        before it had. Each process does that once for each folder.
-    """
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        found = None
-    if found is not None and stat.S_ISDIR(found.st_mode):
-        if not fsync or root is None or path == root or _durable.get(path) == found.st_ino:
-            return
-        make_directory(path.parent, fsync=fsync, root=root)
-    else:
-        make_directory(path.parent, fsync=fsync, root=None if path == root else root)
-        path.mkdir(exist_ok=True)
-        found = path.stat()
-    if fsync:
-        fsync_directory(path.parent)
-        if len(_durable) >= _FOLDERS_KEPT:
-            _durable.clear()
-        _durable[path] = found.st_ino
-
-
-def fsync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _fsync_file(path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from deker_cluster.durable_folder import fsync_directory, make_directory
 from deker_cluster.errors import (
     DekerMetaDataError,
     RegistryRewoundError,
@@ -33,13 +34,7 @@ from deker_cluster.rebuild.checkpoint import (
     unpack_state,
 )
 from deker_cluster.transport.messages import JournalContents, JournalPosition
-from deker_workers.atomic_write import (
-    TEMPORARY_PREFIX,
-    fsync_directory,
-    make_directory,
-    storage_errors,
-    write_files,
-)
+from deker_workers.atomic_write import TEMPORARY_PREFIX, storage_errors, write_files
 from deker_workers.journal_room import cut_leftovers, reserve, write_all
 
 if TYPE_CHECKING:

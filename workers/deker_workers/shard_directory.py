@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from deker_cluster.core.ids import new_id, validate_id
+from deker_cluster.durable_folder import make_directory
 from deker_cluster.errors import DataDirectoryError, DekerValidationError, ShardUnavailableError
-from deker_workers.atomic_write import make_directory, storage_errors, write_files
+from deker_workers.atomic_write import storage_errors, write_files
 from deker_workers.identity_file import read_identity
 from deker_workers.journal_store import JOURNAL_DIR
 
