@@ -18,7 +18,8 @@ from deker_cluster.rebuild.checkpoint import (
 )
 from deker_cluster.rebuild.state import RegistryState
 from deker_workers.journal_store import JOURNAL_DIR, JournalStore
-from tests.unit.test_journal_store import batch, record, state_up_to, summed
+from tests.unit.rebuild_model import batch, record
+from tests.unit.test_journal_store import state_up_to, summed
 
 if TYPE_CHECKING:
     from pathlib import Path
