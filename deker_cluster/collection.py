@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from deker_cluster.arrays import Array, BaseArray, VArray
-from deker_cluster.attribute_index import index_keys
-from deker_cluster.attribute_json import encode_meta
-from deker_cluster.attributes import primary_key, validate_attributes
 from deker_cluster.changes import ChangeFeed
-from deker_cluster.collection_metadata import schema_and_options
-from deker_cluster.core.ids import new_id, validate_id
+from deker_cluster.core.ids import validate_id
+from deker_cluster.creating import NewArray, create_array, create_arrays
 from deker_cluster.dataplane.settling import deleting, settle
-from deker_cluster.dtypes import shown
+from deker_cluster.described_collection import DescribedCollection
 from deker_cluster.errors import (
-    DekerArrayAlreadyExistsError,
     DekerInstanceNotExistsError,
     DekerInvalidManagerCallError,
-    DekerMetaDataError,
     DekerValidationError,
 )
 from deker_cluster.filters import FilteredManager
 from deker_cluster.managers import ArrayManager
-from deker_cluster.options import HDF5Options
-from deker_cluster.registry.models import ArrayRecord, CollectionRecord
 from deker_cluster.retention import Retention, checked_retention
 from deker_cluster.schemas import ArraySchema, VArraySchema
-from deker_cluster.tiles import TileManager, tile_schema
+from deker_cluster.tiles import TileManager
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -39,50 +29,19 @@ if TYPE_CHECKING:
 
     from deker_cluster.client import Client
     from deker_cluster.dataplane.session import Session
+    from deker_cluster.registry.models import ArrayRecord, CollectionRecord
 
 __all__ = ["Collection"]
 
 _PAGE = 1000
 
 
-class Collection:
+class Collection(DescribedCollection):
     """Arrays of one schema. Handles can be pickled, and are equal if they mean one collection."""
 
     def __init__(self, client: Client, record: CollectionRecord) -> None:
         self._client = client
         self._record = record
-
-    @property
-    def id(self) -> str:
-        """UUID of the collection: a later one of the same name has another."""
-        return self._record.id
-
-    @property
-    def name(self) -> str:
-        """Name of the collection."""
-        return self._record.name
-
-    @property
-    def schema(self) -> ArraySchema | VArraySchema:
-        """The schema of the arrays."""
-        return self._described[0]
-
-    @cached_property
-    def _described(self) -> tuple[ArraySchema | VArraySchema, HDF5Options | None]:
-        try:
-            return schema_and_options(self._record.record)
-        except DekerMetaDataError as error:
-            raise DekerMetaDataError(f"collection {self.name!r}: {error}") from error
-
-    @cached_property
-    def array_schema(self) -> ArraySchema:
-        """The schema of plain arrays; in a collection of virtual arrays, that of their tiles."""
-        return self.schema if isinstance(self.schema, ArraySchema) else tile_schema(self.schema)
-
-    @property
-    def varray_schema(self) -> VArraySchema | None:
-        """The schema, if the arrays are virtual ones."""
-        return self.schema if isinstance(self.schema, VArraySchema) else None
 
     @property
     def arrays(self) -> ArrayManager | TileManager:
@@ -112,21 +71,6 @@ class Collection:
         return self._client.root_path
 
     @property
-    def options(self) -> HDF5Options | None:
-        """Chunks and compression, as they were given."""
-        return self._described[1]
-
-    @property
-    def hdf5_options(self) -> HDF5Options:
-        """Chunks and compression in force."""
-        return self.options or HDF5Options()
-
-    @property
-    def replication(self) -> int:
-        """How many shards hold each tile."""
-        return int(self._record.record.get("replication", 1))
-
-    @property
     def retention(self) -> Retention:
         """How long old generations of the arrays stay readable, as it is stored now.
 
@@ -154,17 +98,6 @@ class Collection:
         with self.naming():
             self.session.registry.set_retention(self.id, kept)
         settle(self.session)
-
-    @cached_property
-    def schema_digest(self) -> str:
-        """Tells schemas apart; every tile file repeats it."""
-        text = json.dumps(self._record.record["schema"], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-    @property
-    def as_dict(self) -> dict[str, Any]:
-        """The collection's metadata: what :meth:`Client.collection_from_dict` takes."""
-        return {key: value for key, value in self._record.record.items() if key != "replication"}
 
     @property
     def session(self) -> Session:
@@ -197,23 +130,49 @@ class Collection:
         DekerInstanceNotExistsError
             The collection has been deleted.
         """
-        schema = self.schema
-        array_id = new_id() if id_ is None else validate_id(id_)
-        primary, custom = validate_attributes(
-            schema.attributes, primary_attributes, custom_attributes, schema.origin_attributes
+        return create_array(
+            self,
+            {
+                "primary_attributes": primary_attributes,
+                "custom_attributes": custom_attributes,
+                "id_": id_,
+            },
         )
-        key = primary_key(schema.attributes, primary) if primary else None
-        meta = encode_meta(primary, custom)
-        index = index_keys(schema.attributes, {**primary, **custom})
-        with self.naming():
-            try:
-                self.session.registry.create_array(self.id, array_id, key, meta, index)
-            except DekerArrayAlreadyExistsError as error:
-                given = f" ({shown(dict(primary), 300)})" if primary else ""
-                raise DekerArrayAlreadyExistsError(
-                    f"collection {self.name!r}: {error}{given}"
-                ) from error
-        return self.handle(ArrayRecord(id=array_id, collection_id=self.id, meta=meta, generation=0))
+
+    def create_many(self, items: Iterable[NewArray]) -> list[BaseArray]:
+        """Make many arrays, several times as fast as one by one.
+
+        ``collection.create_many({"primary_attributes": {"dt": day}} for day in days)``
+
+        Parameters
+        ----------
+        items
+            What :meth:`create` takes for each of them, as a dict by the names of its parameters.
+
+        Returns
+        -------
+        list
+            Their handles, in the order of the items, which is that of creation.
+
+        Raises
+        ------
+        DekerValidationError
+            An item that :meth:`create` would not take, or two of one id or of the same primary
+            attributes. Nothing was changed.
+        DekerArrayAlreadyExistsError
+            An id or primary attributes are taken; the message says whose. Nothing was changed,
+            unless they were taken during the call: the message says how many were made.
+        DekerInstanceNotExistsError
+            The collection has been deleted.
+
+        Notes
+        -----
+        All items are checked before the first array is made. Then the arrays are made a hundred at
+        a time: others may see the first ones without the last ones. If it fails in the midst, a
+        note on the error (``__notes__``) says how many there are; these stay. Once it has returned,
+        all of them are found again by a rebuild of the registry, also those that are never written.
+        """
+        return create_arrays(self, items)
 
     def filter(self, filters: Mapping[str, Any]) -> FilteredManager:
         """Look for arrays by their attributes; see :class:`.FilteredManager`.
@@ -331,18 +290,6 @@ class Collection:
 
     def __bool__(self) -> bool:
         return True  # an empty collection is still one: `if collection:` asks whether it was found
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Collection) and self.id == other.id
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __str__(self) -> str:
-        return self.name
-
-    def __repr__(self) -> str:
-        return f"Collection({self.name!r}, {self.schema!r})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_client": self._client, "_record": self._record}

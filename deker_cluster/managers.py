@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from deker_cluster.arrays import BaseArray
     from deker_cluster.collection import Collection
+    from deker_cluster.creating import NewArray
     from deker_cluster.filters import FilteredManager
 
 __all__ = ["ArrayManager"]
@@ -28,6 +29,10 @@ class ArrayManager:
     ) -> BaseArray:
         """Make an array; see :meth:`.Collection.create`."""
         return self._collection.create(primary_attributes, custom_attributes, id_)
+
+    def create_many(self, items: Iterable[NewArray]) -> list[BaseArray]:
+        """Make many arrays; see :meth:`.Collection.create_many`."""
+        return self._collection.create_many(items)
 
     def filter(self, filters: Mapping[str, Any]) -> FilteredManager:
         """Look for arrays; see :meth:`.Collection.filter`."""

@@ -79,8 +79,8 @@ def open_embedded(
             if not actor_exists(name, cluster.id):
                 # Served by the Ray of another process: the directory is ours to use all the same.
                 return in_process_shard(record, root, cluster.id, tiles)
-            handle = ActorShard(name, actor_namespace(cluster.id), options.deadline_s)
             near = record.info.get("node_id") == here
+            handle = ActorShard(name, actor_namespace(cluster.id), options.deadline_s, not near)
             return Shard(record, handle, own_place(record, root) if near else None)
 
         shards = ShardTable(registry, connect)
@@ -121,8 +121,9 @@ def open_cluster(address: Address, options: SessionOptions, executor: Executor |
         namespace = actor_namespace(cluster.id)
 
         def connect(record: ShardRecord) -> Shard:
-            handle = ActorShard(str(record.info["actor"]), namespace, options.deadline_s)
             near = record.info.get("node_id") == here
+            name = str(record.info["actor"])
+            handle = ActorShard(name, namespace, options.deadline_s, not near)
             return Shard(record, handle, Path(str(record.info["path"])) if near else None)
 
         shards = ShardTable(registry, connect)

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from deker_cluster.errors import (
     ClusterNotFoundError,
-    DekerArrayAlreadyExistsError,
     DekerCollectionAlreadyExistsError,
     DekerInstanceNotExistsError,
     DekerValidationError,
 )
 from deker_cluster.registry.keys import check_id
 from deker_cluster.registry.models import ArrayRecord, CollectionRecord
-from deker_cluster.registry.replies import array_records, check_collection, to_json
+from deker_cluster.registry.replies import (
+    array_records,
+    check_collection,
+    check_index,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,53 +140,6 @@ class CatalogCalls:
         left: int = reply[1]
         return left
 
-    def create_array(
-        self,
-        collection_id: str,
-        array_id: str,
-        primary_key: str | None,
-        meta: str,
-        index: Sequence[bytes] = (),
-    ) -> None:
-        """Make an array without any tiles.
-
-        Parameters
-        ----------
-        index
-            The attributes as :func:`deker_cluster.attribute_index.index_keys` encodes them. All
-            arrays of a collection have the same number of them.
-
-        Raises
-        ------
-        DekerArrayAlreadyExistsError
-            The id, or the primary key in this collection, is taken; the message says which.
-        DekerInstanceNotExistsError
-            The collection has been deleted.
-        DekerValidationError
-            ``index`` has more or fewer values than that of the first array.
-        """
-        check_id(collection_id, "a collection id")
-        check_id(array_id, "an array id")
-        keyed = primary_key is not None
-        reply = self._link.change(
-            "create_array",
-            collection_id,
-            array_id,
-            int(keyed),
-            primary_key or "",
-            meta,
-            len(index),
-            *index,
-        )
-        check_collection(reply, collection_id)
-        _check_index(reply, array_id, index)
-        if reply[0] == b"exists":
-            if reply[1] == b"id":
-                raise DekerArrayAlreadyExistsError(f"an array of the id {array_id} exists already")
-            raise DekerArrayAlreadyExistsError(
-                f"array {reply[2].decode()} has these primary attributes already"
-            )
-
     def array(self, array_id: str) -> ArrayRecord | None:
         """Return an array; None when it, or its collection, is not there."""
         reply = self._link.read("array", check_id(array_id, "an array id"))
@@ -248,7 +205,7 @@ class CatalogCalls:
         Parameters
         ----------
         index
-            As for :meth:`create_array`, of the new state.
+            As of :class:`.ArrayDraft`, of the new state.
 
         Returns
         -------
@@ -266,7 +223,7 @@ class CatalogCalls:
         reply = self._link.change("update_meta", array_id, expected, new, len(index), *index)
         if reply[0] == b"gone":
             raise DekerInstanceNotExistsError(f"array {array_id} has been deleted")
-        _check_index(reply, array_id, index)
+        check_index(reply, array_id, index)
         return bool(reply[1])
 
     def delete_array(self, array_id: str, collection_id: str = "") -> bool:
@@ -284,14 +241,6 @@ class CatalogCalls:
         """
         check_id(array_id, "an array id")
         return bool(self._link.change("delete_array", array_id, collection_id)[1])
-
-
-def _check_index(reply: list[Any], array_id: str, index: Sequence[bytes]) -> None:
-    if reply[0] == b"indexes":
-        raise DekerValidationError(
-            f"array {array_id} was given {len(index)} index values; the arrays of its collection "
-            f"have {reply[1].decode()}"
-        )
 
 
 def _read(record: bytes | None) -> dict[str, Any]:

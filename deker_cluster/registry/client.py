@@ -8,6 +8,7 @@ from deker_cluster.errors import DekerValidationError, RegistryRefusedError
 from deker_cluster.registry.catalog_calls import CatalogCalls
 from deker_cluster.registry.cluster_calls import ClusterCalls
 from deker_cluster.registry.commit_calls import CommitCalls
+from deker_cluster.registry.creation_calls import CreationCalls
 from deker_cluster.registry.feed_calls import FeedCalls
 from deker_cluster.registry.find_calls import FindCalls
 from deker_cluster.registry.history_calls import HistoryCalls
@@ -30,6 +31,7 @@ __all__ = ["Registry"]
 class Registry(
     ClusterCalls,
     CatalogCalls,
+    CreationCalls,
     FindCalls,
     TileCalls,
     LeaseCalls,

@@ -7,28 +7,23 @@ import os
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from deker_cluster.errors import DekerClientError, RegistryRefusedError, RegistryUnavailableError
+from deker_cluster.registry.exchange import Word, exchange
 from deker_cluster.registry.functions import LIBRARY_VERSION, library_source
 from deker_cluster.registry.primary import PrimaryFinder, is_primary
-from deker_cluster.registry.refusals import (
-    LibraryMissingError,
-    NoReplyError,
-    refuse_login,
-    translate,
-)
+from deker_cluster.registry.read_connections import ReadConnections
+from deker_cluster.registry.refusals import LibraryMissingError, NoReplyError, refuse_login
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = ["RegistryLink", "Word", "bounded_wait", "new_operation_id"]
-
-Word: TypeAlias = bytes | str | int | float
 
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.25
@@ -83,6 +78,7 @@ class RegistryLink:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._client: redis.Redis | None = None
+        self._kept: ReadConnections | None = None
         self._closed = False
 
     def read(self, function: str, *words: Word) -> list[Any]:
@@ -160,8 +156,7 @@ class RegistryLink:
         self._closed = True
         client, self._client = self._client, None
         if client is not None:
-            # Other threads' requests may be under way: those connections end with them.
-            client.connection_pool.disconnect(inuse_connections=False)
+            self._disconnect(client)
 
     def _request(
         self, words: Sequence[Word], on_unknown: Callable[[], Exception] | None = None
@@ -269,9 +264,22 @@ class RegistryLink:
     def _discard(self, client: redis.Redis) -> None:
         if self._client is client:
             self._client = None
-        # Other threads' requests on this client may be well: they end by themselves.
         with contextlib.suppress(redis.RedisError, OSError):
-            client.connection_pool.disconnect(inuse_connections=False)
+            self._disconnect(client)
+
+    def _disconnect(self, client: redis.Redis) -> None:
+        kept = self._kept
+        if kept is not None and kept.serves(client):
+            self._kept = None
+            kept.close()
+        # Other threads' requests may be under way, and well: those connections end with them.
+        client.connection_pool.disconnect(inuse_connections=False)
+
+    def _kept_of(self, client: redis.Redis) -> ReadConnections:
+        kept = self._kept
+        if kept is None or not kept.serves(client):
+            kept = self._kept = ReadConnections(client)
+        return kept
 
     def _check_role(self, client: redis.Redis) -> None:
         # A primary that becomes a replica keeps its connections and goes on answering reads.
@@ -311,39 +319,5 @@ class RegistryLink:
     def _exchange(
         self, client: redis.Redis, words: Sequence[Word], patience_s: float | None = None
     ) -> Any:
-        sent = False
-        pool = client.connection_pool
-        try:
-            connection = pool.get_connection()
-            try:
-                sent = True
-                connection.send_command(*words)  # type: ignore[no-untyped-call]
-                if patience_s is not None:
-                    _await_reply(connection, patience_s)
-                return connection.read_response()
-            finally:
-                pool.release(connection)
-        except redis.BusyLoadingError as error:
-            raise NoReplyError(error) from error
-        except (redis.AuthenticationError, redis.exceptions.NoPermissionError):
-            refuse_login(self._where)
-        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-            raise NoReplyError(error, sent=sent) from error
-        except redis.ResponseError as error:
-            translate(self._where, error)
-        except redis.InvalidResponse as error:
-            raise RegistryRefusedError(
-                f"what answers at the address of {self._where} does not speak the Redis protocol"
-            ) from error
-
-
-def _await_reply(connection: redis.Connection, patience_s: float) -> None:
-    came = False
-    try:
-        came = connection.can_read(timeout=patience_s)
-    finally:
-        if not came:
-            # Also on Ctrl-C: its reply may still come, and must not be taken for another one's.
-            connection.disconnect()  # type: ignore[no-untyped-call]
-    if not came:
-        raise redis.TimeoutError("nothing came")
+        kept = self._kept_of(client) if words[0] == "FCALL_RO" else None
+        return exchange(client, self._where, words, patience_s, kept)

@@ -21,6 +21,7 @@ __all__ = [
     "check_array",
     "check_collection",
     "check_groups",
+    "check_index",
     "cluster_record",
     "json_pairs",
     "milliseconds",
@@ -129,6 +130,15 @@ def check_array(reply: Sequence[Any], array_id: str) -> None:
     """Raise :class:`DekerInstanceNotExistsError` if a reply says that an array is gone."""
     if reply[0] == b"gone":
         raise DekerInstanceNotExistsError(f"array {array_id} has been deleted")
+
+
+def check_index(reply: Sequence[Any], array_id: str, index: Sequence[bytes]) -> None:
+    """Raise :class:`DekerValidationError` if a reply says that index values are too many or few."""
+    if reply[0] == b"indexes":
+        raise DekerValidationError(
+            f"array {array_id} was given {len(index)} index values; the arrays of its collection "
+            f"have {reply[1].decode()}"
+        )
 
 
 def check_groups(array_ids: Sequence[str], sizes: Sequence[int]) -> None:

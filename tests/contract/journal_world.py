@@ -14,6 +14,7 @@ from deker_cluster.errors import (
 from deker_cluster.rebuild.checkpoint import fold
 from deker_cluster.rebuild.differences import canonical
 from deker_cluster.rebuild.dumping import dump_state
+from deker_cluster.registry.creation_calls import ArrayDraft
 from deker_cluster.registry.keys import cluster_key
 from deker_cluster.registry.models import KeptChanges, Lease
 from deker_cluster.registry.replies import pairs
@@ -151,8 +152,8 @@ class Program:
 
     def step(self) -> None:
         kinds = (
-            [self.create_array] * 4 + [self.commit] * 12 + [self.commit_two] * 3
-            + [self.update] * 2 + [self.flush] * 3
+            [self.create_array] * 3 + [self.create_arrays] + [self.commit] * 12
+            + [self.commit_two] * 3 + [self.update] * 2 + [self.flush] * 3
             + [self.create_collection, self.delete_collection, self.delete_array, self.retain,
                self.trim, self.clear, self.purge, self.settings, self.fold, self.abandon]
         )  # fmt: skip
@@ -179,6 +180,22 @@ class Program:
         index = self.index(collection)
         self.registry.create_array(collection, key, primary, self.metas[key], index)
         self.arrays[key] = collection
+
+    def create_arrays(self) -> None:
+        alive = {*self.arrays.values()} & {*self.collections}
+        if not alive:
+            return
+        collection = self.rng.choice(sorted(alive))
+        gone = [key for key in self.arrays if self.arrays[key] not in self.collections]
+        keys = {new_id() for _ in range(self.rng.randrange(5))} | {*gone[:1]}
+        drafts = []
+        for key in sorted(keys):
+            self.metas[key] = json.dumps({"of": key, "among": len(keys)})
+            primary = self.rng.choice([None, f"key {key}"])
+            index = [self.rng.randbytes(self.rng.randrange(1, 300)), b"x"]
+            drafts.append(ArrayDraft(key, primary, self.metas[key], index))
+        assert self.registry.create_arrays(collection, drafts) is None
+        self.arrays |= dict.fromkeys(keys, collection)
 
     def index(self, collection: str) -> list[bytes]:
         if self.collections.index(collection) % 3 == 2 and self.rng.random() < 0.2:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deker_cluster.errors import CommitConflictError, DekerArrayAlreadyExistsError
+from deker_cluster.registry.creation_calls import ArrayDraft
 from deker_cluster.registry.models import KeptChanges
 from tests.contract.journal_model import check, records
 from tests.contract.writing import take, write
@@ -217,7 +218,8 @@ class Anybody:
         arrays = [array for group in self.collections.values() for array in group]
         ways: list[tuple[int, Callable[..., None], list[str]]] = [
             (9, self.make_collection, [""]),
-            (18, self.make_array, [*self.collections]),
+            (14, self.make_array, [*self.collections]),
+            (4, self.make_arrays, [*self.collections]),
             (40, self.write, arrays),
             (8, self.rename, arrays),
             (6, self.delete, arrays),
@@ -250,6 +252,16 @@ class Anybody:
             key = None
         self.registry.create_array(cid, f"a{self.made}", key, "m", self.index())
         self.collections[cid].append(f"a{self.made}")
+
+    def make_arrays(self, cid: str) -> None:
+        drafts = [
+            ArrayDraft(
+                f"a{self.made}-{n}", self.chance.choice([None, f"k{n}-{self.made}"]), "m", [b""]
+            )
+            for n in range(self.chance.randint(0, 3))
+        ]
+        assert self.registry.create_arrays(cid, drafts) is None
+        self.collections[cid] += [draft.id for draft in drafts]
 
     def write(self, array: str) -> None:
         ordinals = self.chance.sample(range(6), self.chance.randint(1, 4))

@@ -15,6 +15,7 @@ from deker_cluster.errors import (
     DekerInstanceNotExistsError,
 )
 from deker_cluster.registry import Lease, Registry, link
+from deker_cluster.registry.creation_calls import ArrayDraft
 from deker_cluster.registry.functions import library_source
 from deker_cluster.registry.models import KeptChanges
 
@@ -111,8 +112,14 @@ class Versions:
             self.collections.add(name)
         array = self.chance.choice(["a1", "a2", "a3"])
         if array not in self.arrays:
-            self.registry.create_array(name, array, None, "{}")
-            self.arrays[array] = Stored(name)
+            if self.chance.random() < 0.5:
+                self.registry.create_array(name, array, None, "{}")
+                self.arrays[array] = Stored(name)
+            else:
+                missing = [each for each in ("a1", "a2", "a3") if each not in self.arrays]
+                drafts = [ArrayDraft(each, None, "{}") for each in missing]
+                assert self.registry.create_arrays(name, drafts) is None
+                self.arrays |= {each: Stored(name) for each in missing}
 
     def _retain(self) -> None:
         for name in sorted(self.collections)[:1]:

@@ -189,43 +189,6 @@ changing('purge_collection', function(p, args)
   return {'ok', redis.call('ZCARD', key .. ':arrays')}
 end, {'allow-oom'})
 
--- create_array: ARGV operation, collection id, array id, "1" or "0", primary key or "", meta, number
--- of index values, that many of them.
--- Returns {"ok"} | {"gone"} | {"exists", "id" or "primary", id of the array that is there}
---   | {"indexes", the right number of index values}
-changing('create_array', function(p, args)
-  local collection, id, keyed, primary, meta = args[2], args[3], args[4] == '1', args[5], args[6]
-  local key = p .. 'c:' .. collection
-  if redis.call('EXISTS', key) == 0 then
-    return {'gone'}, false
-  end
-  if alive(p, id) then
-    return {'exists', 'id', id}, false
-  end
-  local other = keyed and redis.call('HGET', key .. ':pk', primary)
-  if other then
-    return {'exists', 'primary', other}, false
-  end
-  local size, right_size = index_size(key, args, 7)
-  if size == false then
-    return {'indexes', right_size}, false
-  end
-  if redis.call('EXISTS', p .. 'a:' .. id) == 1 then
-    -- It was in a collection that is deleted but not purged yet.
-    delete_array(p, id, due_ms(p, now_ms()))
-  end
-  local seq = redis.call('HINCRBY', key, 'seq', 1)
-  redis.call('HSET', p .. 'a:' .. id, 'cid', collection, 'generation', 0, 'meta', meta)
-  redis.call('ZADD', key .. ':arrays', seq, id)
-  local values = set_index(key, seq, size, args, 7)
-  if keyed then
-    redis.call('HSET', p .. 'a:' .. id, 'pk', primary)
-    redis.call('HSET', key .. ':pk', primary, id)
-  end
-  journal_array(p, collection, id, seq, size, values)
-  return {'ok'}
-end)
-
 -- Appends id, collection id, meta, generation of an array that exists.
 local function append_record(p, reply, id)
   local found = redis.call('HMGET', p .. 'a:' .. id, 'cid', 'meta', 'generation')
