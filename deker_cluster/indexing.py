@@ -15,6 +15,7 @@ from deker_cluster.dtypes import plain_int
 from deker_cluster.errors import DekerIndexError, DekerValidationError
 from deker_cluster.index_lists import listed
 from deker_cluster.lookup import Nearest, told
+from deker_cluster.plain_positions import plain_positions
 
 __all__ = ["describe", "expand_index", "resolve_index", "resolve_names"]
 
@@ -63,6 +64,9 @@ def resolve_index(index: object, dimensions: tuple[AnyDimension, ...]) -> Select
     DekerIndexError
         Anything else; outside the dimension; between two cells; nothing selected.
     """
+    plain = plain_positions(index, dimensions)
+    if plain is not None:
+        return plain
     items = expand_index(index, len(dimensions))
     return _selected(items, dimensions, [None] * len(dimensions))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import psutil
 
 from deker_cluster.dtypes import plain_int
@@ -14,7 +15,9 @@ from deker_cluster.errors import DekerMemoryError, DekerValidationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["memory_errors", "memory_limit_bytes", "require_memory"]
+    import numpy.typing as npt
+
+__all__ = ["memory_errors", "memory_limit_bytes", "new_array", "require_memory"]
 
 _LIMIT = re.compile(r"([0-9]+)([KMGT]?)", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -79,6 +82,16 @@ def require_memory(needed_bytes: int, limit_bytes: int, what: Callable[[], str])
         )
 
 
+def new_array(
+    shape: tuple[int, ...], dtype: np.dtype[Any], what: Callable[[], str]
+) -> npt.NDArray[Any]:
+    """Return an array whose cells are not set; raises as a block of :func:`memory_errors`."""
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError as error:
+        raise _no_memory(what) from error
+
+
 @contextlib.contextmanager
 def memory_errors(what: Callable[[], str]) -> Iterator[None]:
     """Name in errors what there was no memory for.
@@ -93,4 +106,8 @@ def memory_errors(what: Callable[[], str]) -> Iterator[None]:
     except DekerMemoryError:
         raise
     except MemoryError as error:
-        raise DekerMemoryError(f"no memory for {what()}; take it in parts") from error
+        raise _no_memory(what) from error
+
+
+def _no_memory(what: Callable[[], str]) -> DekerMemoryError:
+    return DekerMemoryError(f"no memory for {what()}; take it in parts")

@@ -179,6 +179,11 @@ class SnapshotSubset(Subset):
         """The snapshot that this is a part of."""
         return self._snapshot
 
+    @property
+    def whole(self) -> Snapshot:
+        """What this was selected from."""
+        return self._snapshot
+
     def _source(self) -> PinnedGeneration:
         return self._snapshot.pinned
 

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deker_cluster.coercion import coerce
+from deker_cluster.dataplane.batch_reading import read_batch
 from deker_cluster.dataplane.reading import read
 from deker_cluster.dataplane.writing import clear, write
+from deker_cluster.errors import DekerArrayTypeError, DekerIndexError, DekerSubsetError
 from deker_cluster.indexing import describe
 from deker_cluster.memory import require_memory
 from deker_cluster.xarray_export import to_xarray
 
 if TYPE_CHECKING:
     from collections import OrderedDict
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     import xarray
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from deker_cluster.arrays import BaseArray
     from deker_cluster.core.selection import Selection
     from deker_cluster.dataplane.reading import EntrySource
+    from deker_cluster.selectable import Selectable
 
 __all__ = ["Subset", "VSubset"]
 
@@ -37,6 +41,11 @@ class Subset:
     @property
     def array(self) -> BaseArray:
         """The array that this is a part of."""
+        return self._array
+
+    @property
+    def whole(self) -> Selectable[Any]:
+        """What this was selected from."""
         return self._array
 
     @property
@@ -78,15 +87,15 @@ class Subset:
         ShardUnavailableError, RegistryUnavailableError
             No answer in time.
         """
-        array = self._array
-        session = array.session
+        array, selection = self._array, self._selection
+        session, tiled, shape = array.session, array.tiled, selection.shape
         require_memory(
-            math.prod(self.shape) * self.dtype.itemsize,
+            math.prod(shape) * tiled.dtype.itemsize,
             session.options.memory_limit_bytes,
-            lambda: f"reading the cells {self.shape} ({self.dtype}) of array {array.id}",
+            lambda: f"reading the cells {shape} ({tiled.dtype}) of array {array.id}",
         )
-        cells = read(session, array.tiled, array.located(self._selection), self._source())
-        return cells if self.shape else cells[()]
+        cells = read(session, tiled, array.located(selection), self._source())
+        return cells if shape else cells[()]
 
     def _source(self) -> EntrySource | None:
         """Where to look for tiles; None: where the array has them now."""
@@ -112,6 +121,29 @@ class Subset:
         if copy is False:
             raise ValueError("a subset is read from storage: it cannot become an array uncopied")
         return np.asarray(self.read(), dtype)
+
+    @classmethod
+    def read_together(
+        cls, whole: Selectable[Any], parts: Sequence[Subset], out: npt.NDArray[Any] | None
+    ) -> list[Any] | npt.NDArray[Any]:
+        """Read parts of an array or a snapshot as :meth:`.Selectable.read_many` describes it."""
+        for part in parts:
+            if part.whole != whole:
+                raise DekerSubsetError(f"{part!r} is no part of {whole!r}")
+        if out is not None:
+            _check_room(parts, out, whole.dtype)
+        if not parts:
+            return [] if out is None else out
+        array, source = parts[0]._array, parts[0]._source()  # noqa: SLF001 - the same class
+        session, tiled = array.session, array.tiled
+        require_memory(
+            0 if out is not None else _total_bytes(parts, tiled.dtype),
+            session.options.memory_limit_bytes,
+            lambda: f"reading {len(parts)} parts of array {array.id}",
+        )
+        selections = [array.located(part._selection) for part in parts]  # noqa: SLF001
+        found = read_batch(session, tiled, selections, source, out)
+        return [cells if cells.ndim else cells[()] for cells in found] if out is None else out
 
     def update(self, data: object) -> None:
         """Write `data` into the cells: all of them or, on any error, none.
@@ -155,3 +187,20 @@ class Subset:
 
 class VSubset(Subset):
     """Part of a virtual array."""
+
+
+def _total_bytes(parts: Sequence[Subset], dtype: np.dtype[Any]) -> int:
+    return sum(math.prod(part.shape) for part in parts) * dtype.itemsize
+
+
+def _check_room(parts: Sequence[Subset], out: npt.NDArray[Any], dtype: np.dtype[Any]) -> None:
+    shapes = {part.shape for part in parts}
+    if len(shapes) > 1:
+        raise DekerIndexError(
+            f"parts of different shapes cannot be read into one array: {sorted(shapes)[:5]}"
+        )
+    if not isinstance(out, np.ndarray) or out.dtype != dtype or not out.flags.writeable:
+        raise DekerArrayTypeError(f"cells are read into a writable numpy array of dtype {dtype}")
+    wanted = (len(parts), *(shapes.pop() if shapes else out.shape[1:]))
+    if out.shape != wanted:
+        raise DekerIndexError(f"the parts need an array of shape {wanted}, not {out.shape}")

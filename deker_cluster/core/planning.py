@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import attrs
 import numpy as np
 
-from deker_cluster.core.regions import Cells, Region, split_points, take_in_order
+from deker_cluster.core.axis_cuts import AxisCut, cut_points, cut_range
+from deker_cluster.core.regions import Region, take_in_order
 from deker_cluster.core.selection import AxisPoints
 from deker_cluster.errors import DekerIndexError, DekerValidationError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deker_cluster.core.selection import AxisRange, Selection
+    from deker_cluster.core.selection import Selection
     from deker_cluster.core.tile_grid import TileGrid
 
 __all__ = ["Plan", "Projection", "plan", "split_by_bytes"]
@@ -46,19 +47,6 @@ class Projection(NamedTuple):
     """Whether ``source`` is every cell of the clipped tile."""
 
 
-class _AxisCut(NamedTuple):
-    """The pieces of one axis, ascending, one list item for each touched tile row."""
-
-    offsets: list[int]
-    """What the row adds to the ordinal."""
-    sources: list[Cells]
-    targets: list[slice]
-    whole: list[bool]
-
-
-_NOTHING = _AxisCut([], [], [], [])
-
-
 @attrs.frozen(slots=False, eq=False)
 class Plan:
     """The tiles that a selection touches, in ascending C order, and what each has to give.
@@ -75,7 +63,7 @@ class Plan:
     """Axes that the user wants in descending order."""
     _unordered: tuple[tuple[int, NDArray[np.int64], AxisPoints], ...] = attrs.field(repr=False)
     """Axes whose cells were named in no order or several times: axis, order, positions."""
-    _cuts: tuple[_AxisCut, ...] = attrs.field(repr=False)
+    _cuts: tuple[AxisCut, ...] = attrs.field(repr=False)
 
     @cached_property
     def ordinals(self) -> NDArray[np.int64]:
@@ -224,7 +212,7 @@ def plan(grid: TileGrid, selection: Selection) -> Plan:
     for axis, chosen in enumerate(selection.axes):
         if isinstance(chosen, AxisPoints):
             cells_once = chosen.ascending
-            cuts.append(_cut_points(grid, axis, cells_once))
+            cuts.append(cut_points(grid, axis, cells_once))
             if chosen.order is not None:
                 unordered.append((axis, chosen.order, chosen))
                 full_shape = (*full_shape[:axis], len(cells_once), *full_shape[axis + 1 :])
@@ -233,80 +221,8 @@ def plan(grid: TileGrid, selection: Selection) -> Plan:
         if chosen.step < 0:
             flips.append(axis)
             cells = chosen.ascending()
-        cuts.append(_cut_axis(grid, axis, cells))
+        cuts.append(cut_range(grid, axis, cells))
     return Plan(full_shape, asked_shape, tuple(flips), tuple(unordered), tuple(cuts))
-
-
-def _cut_points(grid: TileGrid, axis: int, points: NDArray[np.int64]) -> _AxisCut:
-    """Cut ascending, unique cells of one axis at the tile borders."""
-    size, tile, stride = grid.shape[axis], grid.tile_shape[axis], grid.strides[axis]
-    if len(points) == 0:
-        return _NOTHING
-    if points[0] < 0 or points[-1] >= size:
-        raise DekerIndexError(
-            f"positions from {points[0]} to {points[-1]} leave axis {axis} of {size} cells"
-        )
-    cut = split_points(points, tile)
-    begins, ends = cut.begins.tolist(), (cut.begins + cut.counts).tolist()
-    return _AxisCut(
-        (cut.rows * stride).tolist(),
-        cut.cells,
-        list(map(slice, begins, ends, [1] * len(begins))),
-        (cut.counts == np.minimum(tile, size - cut.rows * tile)).tolist(),
-    )
-
-
-def _cut_axis(grid: TileGrid, axis: int, cells: AxisRange) -> _AxisCut:
-    """Cut ascending cells of one axis at the tile borders."""
-    size, tile, stride = grid.shape[axis], grid.tile_shape[axis], grid.strides[axis]
-    start, count, step = cells.start, cells.count, cells.step
-    if count == 0:
-        return _NOTHING
-    last = start + (count - 1) * step
-    if count < 0 or step <= 0 or start < 0 or last >= size:
-        raise DekerIndexError(
-            f"{count} cells from {start} in steps of {step} leave axis {axis} of {size} cells"
-        )
-    row = start // tile
-    if row == last // tile:
-        # Most axes of most reads stay in one tile, where a dozen NumPy calls would cost more
-        # than the plan itself.
-        base = row * tile
-        return _AxisCut(
-            [row * stride],
-            [slice(start - base, last - base + 1, step if count > 1 else 1)],
-            [slice(0, count, 1)],
-            [count == min(tile, size - base)],
-        )
-    return _cut_rows(cells, last, size, tile, stride)
-
-
-def _cut_rows(cells: AxisRange, last: int, size: int, tile: int, stride: int) -> _AxisCut:
-    """Cut ascending cells that lie in several tile rows."""
-    start, count, step = cells.start, cells.count, cells.step
-    if step < tile:
-        # No row between the first and the last can be jumped over.
-        rows = np.arange(start // tile, last // tile + 1)
-        # Number of the first selected cell of each row: the difference rounded up.
-        begins = np.maximum(-((start - rows * tile) // step), 0)
-    else:
-        rows = (start + np.arange(count) * step) // tile
-        begins = np.arange(count)
-    # A row's cells end where those of the next row begin.
-    ends = np.append(begins[1:], count)
-    counts = ends - begins
-    bases = rows * tile
-    first = start + begins * step - bases
-    stop = first + (counts - 1) * step + 1
-    # A single cell has no step: readers take the short way for step 1.
-    steps = np.where(counts > 1, step, 1)
-    ones = [1] * len(rows)
-    return _AxisCut(
-        (rows * stride).tolist(),
-        list(map(slice, first.tolist(), stop.tolist(), steps.tolist())),
-        list(map(slice, begins.tolist(), ends.tolist(), ones)),
-        (counts == np.minimum(tile, size - bases)).tolist(),
-    )
 
 
 def split_by_bytes(items: Sequence[_T], sizes: Sequence[int], *, max_bytes: int) -> list[list[_T]]:

@@ -111,7 +111,7 @@ class AxisPoints:
 Axis = AxisRange | AxisPoints
 
 
-@attrs.frozen(slots=False)
+@attrs.frozen
 class Selection:
     """One :class:`AxisRange` or :class:`AxisPoints` for each dimension of the array, in order.
 
@@ -121,12 +121,13 @@ class Selection:
     axes: tuple[Axis, ...]
     bounds: tuple[int | slice | list[int], ...]
 
-    @cached_property
+    # Lists, and nothing cached: generators and locks would cost more than the few axes do.
+    @property
     def full_shape(self) -> tuple[int, ...]:
         """Cells per dimension, dropped ones counted as 1."""
-        return tuple(axis.count for axis in self.axes)
+        return tuple([axis.count for axis in self.axes])
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the result: dimensions picked by one position are dropped."""
-        return tuple(axis.count for axis in self.axes if axis.keep)
+        return tuple([axis.count for axis in self.axes if axis.keep])

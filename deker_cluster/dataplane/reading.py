@@ -2,44 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+import contextlib
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from deker_cluster.core.manifest import TileEntry
-from deker_cluster.core.planning import Plan, Projection, plan, split_by_bytes
+from deker_cluster.core.only_tile import only_tile
+from deker_cluster.core.planning import plan
+from deker_cluster.dataplane.remote import RemoteTile, read_remote, remote_calls
 from deker_cluster.dataplane.stored_tile import (
     VersionGoneError,
     check_digest,
-    fetched_ranges,
     missing_file,
-    shard_errors,
-    tile_errors,
+    raise_named,
 )
-from deker_cluster.errors import CommitConflictError
-from deker_cluster.memory import memory_errors
-from deker_cluster.tilefile.index import TileIndex
+from deker_cluster.errors import (
+    CommitConflictError,
+    DekerIntegrityError,
+    ShardUnavailableError,
+)
+from deker_cluster.memory import memory_errors, new_array
 from deker_cluster.tilefile.layout import tile_path
-from deker_cluster.tilefile.reader import read_region
-from deker_cluster.transport.messages import FetchRequest, TileKey
+from deker_cluster.tilefile.parallel import core_count, run_all
+from deker_cluster.tilefile.reader import worth_sharing
+from deker_cluster.tilefile.shared_chunks import read_regions, regions_tasks
+from deker_cluster.transport.messages import TileKey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Executor
 
+    from deker_cluster.core.regions import Region
     from deker_cluster.core.selection import Selection
     from deker_cluster.dataplane.session import Session
     from deker_cluster.dataplane.tiled_array import TiledArray
     from deker_cluster.registry.models import Entries
     from deker_cluster.transport.shard_table import Shard
 
-__all__ = ["EntrySource", "read", "read_into"]
+__all__ = ["EntrySource", "Part", "TileParts", "present_entries", "read", "read_tiles"]
 
-_SMALL_READ_BYTES = 1 << 20
-"""A local read up to this size stays on the caller's thread: a hop costs more than it gains."""
+_TOGETHER_BYTES = 32 << 20
+"""A local read up to this size is shared out by chunks and spans, a larger one by tiles."""
 
-_FETCH_BYTES = 32 << 20
-"""Stored bytes that one call to a shard asks for, at most: bounds what is in flight."""
+_TOGETHER_TILES = 64
+"""So many tiles are open at the same time then, at most."""
 
 _ATTEMPTS = 3
 """How often the present entries are read before a generation is pinned."""
@@ -57,8 +67,26 @@ class EntrySource(Protocol):
         ...
 
 
+class Part(NamedTuple):
+    """Some cells of one tile, and where they go."""
+
+    source: Region
+    """In the tile's own coordinates."""
+    base: npt.NDArray[Any]
+    target: tuple[slice, ...]
+    """Cells of ``base``."""
+
+
+class TileParts(NamedTuple):
+    """All that one tile has to give."""
+
+    ordinal: int
+    parts: Sequence[Part]
+
+
 class _Job(NamedTuple):
-    projection: Projection
+    ordinal: int
+    parts: Sequence[Part]
     entry: TileEntry
     shard: Shard
 
@@ -112,147 +140,192 @@ def read(
     ShardUnavailableError
         A shard did not answer in time, or its machine has no more files to open.
     """
+    source = source or present_entries(session, array)
+    only = only_tile(array.grid, selection)
+    if only is None:
+        return _read_planned(session, array, selection, source)
+    shape = selection.full_shape
+    out = new_array(shape, array.dtype, lambda: _result(array, shape))
+    tiles = [TileParts(only.ordinal, [Part(only.source, out, ())])]
+    read_tiles(session, array, np.array([only.ordinal]), lambda: tiles, out.nbytes, source)
+    return out.reshape(selection.shape)
+
+
+def _read_planned(
+    session: Session, array: TiledArray, selection: Selection, source: EntrySource
+) -> npt.NDArray[Any]:
     tiles = plan(array.grid, selection)
-
-    def what() -> str:
-        return f"a result of shape {tiles.asked_shape} ({array.dtype}) of array {array.id}"
-
-    with memory_errors(what):
-        out: npt.NDArray[Any] = np.empty(tiles.full_shape, array.dtype)
+    asked = tiles.asked_shape
+    out = new_array(tiles.full_shape, array.dtype, lambda: _result(array, asked))
     view = tiles.ascending_view(out)
-    if not _read_somehow(session, array, tiles, view, source or _present(session, array)):
-        if session.transaction is not None:
-            raise CommitConflictError(
-                f"tiles of array {array.id} that the transaction reads are being replaced"
-            )
-        # The sweeper outran this read again and again: of a pinned generation it takes nothing.
-        with session.pins.held(array.id, array.collection_id) as pinned:
-            _read_somehow(session, array, tiles, view, pinned)
-    with memory_errors(what):
+
+    def parts() -> Iterator[TileParts]:
+        for tile in tiles:
+            yield TileParts(tile.ordinal, (Part(tile.source, view, tile.target),))
+
+    read_tiles(session, array, tiles.ordinals, parts, out.nbytes, source)
+    with memory_errors(lambda: _result(array, asked)):
         return tiles.restored(out).reshape(selection.shape)
 
 
-def _present(session: Session, array: TiledArray) -> EntrySource:
+def _result(array: TiledArray, shape: tuple[int, ...]) -> str:
+    return f"a result of shape {shape} ({array.dtype}) of array {array.id}"
+
+
+def present_entries(session: Session, array: TiledArray) -> EntrySource:
+    """Return where the tiles are now, as the calling thread's transaction sees it if it has one."""
     present = _PresentEntries(session, array)
     transaction = session.transaction
     return present if transaction is None else transaction.seen_by(array.id, present)
 
 
-def _read_somehow(
+def read_tiles(
     session: Session,
     array: TiledArray,
-    tiles: Plan,
-    view: npt.NDArray[Any],
+    ordinals: npt.NDArray[np.int64],
+    tiles: Callable[[], Iterable[TileParts]],
+    total_bytes: int,
     source: EntrySource,
-) -> bool:
-    """Fill `view`; False if at each attempt a version was swept between looking and reading."""
-    for _ in range(_ATTEMPTS):
-        entries = source.entries(tiles.ordinals)
-        session.shards.at_epoch(entries.epoch)
-        try:
-            read_into(session, array, tiles, entries, view)
-        except VersionGoneError as gone:
-            source.look_again(gone)
-        else:
-            return True
-    return False
-
-
-def read_into(
-    session: Session, array: TiledArray, tiles: Plan, entries: Entries, view: npt.NDArray[Any]
 ) -> None:
-    """Fill `view` (of the plan's full shape, ascending) with the cells of known entries.
+    """Bring parts of some tiles to their places, all of one generation.
+
+    Parameters
+    ----------
+    ordinals
+        Of the tiles, ascending.
+    tiles
+        Gives the parts, in the order of the ordinals; called again for another attempt.
+    total_bytes
+        Size of all parts together.
 
     Raises
     ------
-    VersionGoneError
-        A tile's file is not where its entry says.
+    DekerBaseApplicationError
+        As :func:`read`.
     """
+    for _ in range(_ATTEMPTS):
+        entries = source.entries(ordinals)
+        session.shards.at_epoch(entries.epoch)
+        try:
+            _read_entries(session, array, tiles(), entries, total_bytes)
+        except VersionGoneError as gone:
+            source.look_again(gone)
+        else:
+            return
+    if session.transaction is not None:
+        raise CommitConflictError(
+            f"tiles of array {array.id} that the transaction reads are being replaced"
+        )
+    # The sweeper outran this read again and again: of a pinned generation it takes nothing.
+    with session.pins.held(array.id, array.collection_id) as pinned:
+        read_tiles(session, array, ordinals, tiles, total_bytes, pinned)
+
+
+def _read_entries(
+    session: Session,
+    array: TiledArray,
+    tiles: Iterable[TileParts],
+    entries: Entries,
+    total_bytes: int,
+) -> None:
     local: list[_Job] = []
-    remote: dict[int, list[_Job]] = {}
-    for projection, packed in zip(tiles, entries.values, strict=True):
+    remote: list[RemoteTile] = []
+    for tile, packed in zip(tiles, entries.values, strict=True):
         if packed is None:
-            view[projection.target] = array.fill
+            for part in tile.parts:
+                part.base[part.target] = array.fill
             continue
         entry = TileEntry.unpack(packed)
         shard = session.shards.nearest(entry.shards)
-        job = _Job(projection, entry, shard)
         if shard.root is not None:
-            local.append(job)
+            local.append(_Job(tile.ordinal, tile.parts, entry, shard))
         else:
-            remote.setdefault(shard.record.number, []).append(job)
-
-    calls = [
-        batch
-        for jobs in remote.values()
-        for batch in split_by_bytes(
-            jobs, [job.entry.stored_bytes for job in jobs], max_bytes=_FETCH_BYTES
-        )
-    ]
-    if not calls and (len(local) == 1 or view.nbytes <= _SMALL_READ_BYTES):
-        for job in local:
-            _read_local(session, array, job, view, spread=len(local) == 1)
+            remote.append(RemoteTile(tile.ordinal, tile.parts, entry, shard))
+    calls = remote_calls(array, remote) if remote else []
+    if len(calls) == 1 and not local:
+        read_remote(session, array, calls[0])
         return
-    work: list[_Job | Sequence[_Job]] = [*calls, *local]
-    session.run_all(
-        lambda item: (
-            _read_local(session, array, item, view, spread=False)
-            if isinstance(item, _Job)
-            else _read_remote(session, array, item, view)
-        ),
-        work,
-    )
+    if not remote and len(local) == 1:
+        _read_local(session, array, local[0], session.executor)
+        return
+    if not remote and total_bytes <= _TOGETHER_BYTES and len(local) <= _TOGETHER_TILES:
+        _read_together(session, array, local)
+        return
+    if not remote:
+        # What is in memory is read fastest by as many threads as there are cores.
+        run_all(
+            [partial(_read_local, session, array, job, None) for job in local], session.executor
+        )
+        return
+    turns = threading.Semaphore(core_count())
+
+    def bring(item: _Job | Sequence[RemoteTile]) -> None:
+        if isinstance(item, _Job):
+            with turns:
+                _read_local(session, array, item, None)
+        else:
+            read_remote(session, array, item)
+
+    work: list[_Job | Sequence[RemoteTile]] = [*calls, *local]
+    session.run_all(bring, work)
 
 
-def _read_local(
-    session: Session, array: TiledArray, job: _Job, view: npt.NDArray[Any], *, spread: bool
-) -> None:
+def _read_local(session: Session, array: TiledArray, job: _Job, executor: Executor | None) -> None:
     """Read one tile straight from the file of a shard on this node."""
-    if job.shard.root is None:
-        raise ValueError(f"shard {job.shard.name} is not local")
-    key = TileKey(array.id, job.projection.ordinal, job.entry.version)
-    # Text, as joining paths takes a tenth of a small read.
-    path = f"{job.shard.root}/{tile_path(key.array_id, key.ordinal, key.version)}"
-    out = view[job.projection.target]
-    executor = session.executor if spread and out.nbytes > _SMALL_READ_BYTES else None
-    with tile_errors(key, job.shard.name), session.tiles.pinned(path) as file:
-        check_digest(file.index, job.entry)
-        read_region(
-            file.index,
-            file,
-            job.projection.source,
-            out,
-            verify=session.options.verify,
-            executor=executor,
-        )
-
-
-def _read_remote(
-    session: Session, array: TiledArray, jobs: Sequence[_Job], view: npt.NDArray[Any]
-) -> None:
-    """Fetch the stored chunks of some tiles from one shard in one call, and decode them here."""
-    shard = jobs[0].shard
-    requests = [
-        FetchRequest(
-            TileKey(array.id, job.projection.ordinal, job.entry.version),
-            job.projection.source,
-        )
-        for job in jobs
-    ]
-    with shard_errors(shard.name):
-        reply = shard.handle.fetch(requests)
-    payload = memoryview(reply.payload)
-    for job, request, tile in zip(jobs, requests, reply.tiles, strict=True):
-        if tile is None:
-            raise VersionGoneError(request.key, shard.name)
-        with tile_errors(request.key, shard.name):
-            index = TileIndex.parse(tile.index)
+    path = _path(array, job)
+    verify = session.options.verify
+    try:
+        with session.tiles.pinned(path) as file:
+            index = file.index
             check_digest(index, job.entry)
-            read_region(
+            read_regions(
                 index,
-                fetched_ranges(tile, payload),
-                job.projection.source,
-                view[job.projection.target],
-                verify=session.options.verify,
-                executor=None,
+                file,
+                [(part.source, part.base[part.target]) for part in job.parts],
+                verify=verify,
+                executor=executor,
             )
+    except (OSError, DekerIntegrityError) as error:
+        _raise_named(error, array, job)
+
+
+def _read_together(session: Session, array: TiledArray, jobs: list[_Job]) -> None:
+    """Read tiles of this node as if they were one: no core waits for the last tile's end."""
+    try:
+        _share_out(session, array, jobs)
+    except ShardUnavailableError:  # this process may not have so many files open at once
+        for job in jobs:
+            _read_local(session, array, job, session.executor)
+
+
+def _share_out(session: Session, array: TiledArray, jobs: list[_Job]) -> None:
+    tasks: list[Callable[[], None]] = []
+    worth_it = False
+    with contextlib.ExitStack() as pinned:
+        for job in jobs:
+            parts = [(part.source, part.base[part.target]) for part in job.parts]
+            try:
+                file = pinned.enter_context(session.tiles.pinned(_path(array, job)))
+                check_digest(file.index, job.entry)
+                found = regions_tasks(file.index, file, parts, verify=session.options.verify)
+            except (OSError, DekerIntegrityError) as error:
+                _raise_named(error, array, job)
+            worth_it = worth_it or worth_sharing(file.index, parts)
+            tasks += [partial(_run_named, task, array, job) for task in found]
+        run_all(tasks, session.executor if worth_it else None)
+
+
+def _run_named(task: Callable[[], None], array: TiledArray, job: _Job) -> None:
+    try:
+        task()
+    except (OSError, DekerIntegrityError) as error:
+        _raise_named(error, array, job)
+
+
+def _path(array: TiledArray, job: _Job) -> str:
+    # Text, as joining paths takes a tenth of a small read.
+    return f"{job.shard.root}/{tile_path(array.id, job.ordinal, job.entry.version)}"
+
+
+def _raise_named(error: OSError | DekerIntegrityError, array: TiledArray, job: _Job) -> NoReturn:
+    raise_named(error, TileKey(array.id, job.ordinal, job.entry.version), job.shard.name)

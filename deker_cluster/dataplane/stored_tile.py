@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 import attrs
 
@@ -12,7 +12,7 @@ from deker_cluster.errors import DekerIntegrityError, ShardUnavailableError
 from deker_cluster.tilefile.index import TileIndex
 from deker_cluster.tilefile.layout import tile_path
 from deker_cluster.tilefile.reader import ChunkSource, StoredRanges
-from deker_cluster.transport.messages import FetchedTile, FetchRequest, TileKey
+from deker_cluster.transport.messages import FetchRequest, TileKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +26,8 @@ __all__ = [
     "VersionGoneError",
     "WantedTile",
     "check_digest",
-    "fetched_ranges",
     "missing_file",
+    "raise_named",
     "shard_errors",
     "stored_tiles",
     "tile_errors",
@@ -69,18 +69,23 @@ def tile_errors(key: TileKey, shard: str) -> Iterator[None]:
     """
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise VersionGoneError(key, shard) from error
-    except OSError as error:
-        if error.errno in _EXHAUSTED:
-            raise _unavailable(shard, error) from error
-        raise DekerIntegrityError(
-            f"the tile's file cannot be read: {error}", key.array_id, key.ordinal, shard
-        ) from error
-    except DekerIntegrityError as error:
+    except (OSError, DekerIntegrityError) as error:
+        raise_named(error, key, shard)
+
+
+def raise_named(error: OSError | DekerIntegrityError, key: TileKey, shard: str) -> NoReturn:
+    """Raise an error of the file layer as :func:`tile_errors` does, where its block costs time."""
+    if isinstance(error, DekerIntegrityError):
         if error.array is not None:
-            raise
+            raise error
         raise DekerIntegrityError(error.what, key.array_id, key.ordinal, shard) from error
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise VersionGoneError(key, shard) from error
+    if error.errno in _EXHAUSTED:
+        raise _unavailable(shard, error) from error
+    raise DekerIntegrityError(
+        f"the tile's file cannot be read: {error}", key.array_id, key.ordinal, shard
+    ) from error
 
 
 @contextlib.contextmanager
@@ -112,15 +117,6 @@ def check_digest(index: TileIndex, entry: TileEntry) -> None:
     """
     if index.digest != entry.digest:
         raise DekerIntegrityError("the tile's file is not the one that was committed")
-
-
-def fetched_ranges(tile: FetchedTile, payload: memoryview) -> StoredRanges:
-    """Return what came from another node as a source of chunks; the bytes stay where they are."""
-    ranges, at = [], tile.begin
-    for offset, size in tile.ranges.tolist():
-        ranges.append((offset, payload[at : at + size]))
-        at += size
-    return StoredRanges(ranges)
 
 
 class WantedTile(NamedTuple):
@@ -180,15 +176,14 @@ def _fetch_whole(shard: Shard, tiles: Sequence[WantedTile]) -> dict[int, StoredT
         FetchRequest(tile.key, tuple(slice(0, cells, 1) for cells in tile.shape)) for tile in tiles
     ]
     with shard_errors(shard.name):
-        reply = shard.handle.fetch(requests)
-    payload = memoryview(reply.payload)
+        arrived = list(shard.handle.fetch(requests))
     found: dict[int, StoredTile] = {}
-    for tile, fetched in zip(tiles, reply.tiles, strict=True):
+    for tile, fetched in zip(tiles, arrived, strict=True):
         if fetched is None:
             raise VersionGoneError(tile.key, shard.name)
         with tile_errors(tile.key, shard.name):
             index = TileIndex.parse(fetched.index)
             check_digest(index, tile.entry)
-        source = fetched_ranges(fetched, payload)
+        source = StoredRanges(fetched.pieces)
         found[tile.key.ordinal] = StoredTile(tile.key, shard.name, index, source)
     return found

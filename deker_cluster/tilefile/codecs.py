@@ -8,7 +8,9 @@ cells, and HDF5's own filters can read what is encoded here.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -18,12 +20,11 @@ from deker_cluster.errors import DekerIntegrityError
 from deker_cluster.tilefile import hdf5_filters
 from deker_cluster.tilefile.bitshuffle import decode_bitshuffle
 from deker_cluster.tilefile.blosc2_frame import parse_frame, unblock
+from deker_cluster.tilefile.byteshuffle import FRAME_BYTES, shuffle, shuffled_frame, unshuffle
 from deker_cluster.tilefile.lossy import may_encode
 from deker_cluster.tilefile.scratch import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from deker_cluster.tilefile.index import Filters
 
 __all__ = ["decode_into", "encode_chunk"]
@@ -42,6 +43,18 @@ BLOSC2: Final = 32026
 
 Bytes = npt.NDArray[np.uint8]
 Values = tuple[int, ...]
+Unpack = Callable[[memoryview, Values, Bytes], None]
+Pack = Callable[[Bytes, Values], Any]
+
+
+class _Pipeline(NamedTuple):
+    """How one kind of stored chunk is decoded."""
+
+    unpack: Unpack
+    values: Values
+    items: tuple[int, ...]
+    """What was shuffled: sizes of elements, the last shuffling first."""
+
 
 _BLOSC_CODES: Final = {0, 1, 2, 4, 5}
 """blosclz, lz4, lz4hc, zlib, zstd: snappy is not in every build."""
@@ -75,34 +88,42 @@ def decode_into(
     DekerIntegrityError
         The bytes are damaged: they do not decode, or not into a chunk.
     """
-    active = [one for place, one in enumerate(filters) if not mask >> place & 1]
-    view = memoryview(stored).cast("B") if not isinstance(stored, memoryview) else stored
-    if not _is_direct(active, _DECODERS):
+    view = stored if isinstance(stored, memoryview) else memoryview(stored)
+    found = _pipeline(filters, mask)
+    if found is None:
         hdf5_filters.decode(view, mask, filters, out)
         return
+    unpack, values, items = found
     target = out.reshape(-1).view(np.uint8)
     try:
-        if active and active[-1][0] == BLOSC2:
-            if len(active) > 1 or not _decode_blosc2(view, out):
+        if unpack is _decode_blosc2:
+            if items or not _decode_blosc2_frame(view, out):
                 hdf5_filters.decode(view, mask, filters, out)
-            return
-        if active and active[-1][0] != SHUFFLE:
-            number, values = active.pop()
-            unpacked = scratch("unpacked", len(target)) if active else target
-            _DECODERS[number](view, values, unpacked)
+        elif not items:
+            unpack(view, values, target)
         else:
-            if len(view) != len(target):
-                raise DekerIntegrityError(f"a chunk of {len(target)} bytes has {len(view)}")
-            unpacked = np.frombuffer(view, np.uint8)
-        for place, (_, values) in enumerate(reversed(active)):
-            last = place == len(active) - 1
-            into = target if last else np.empty(len(target), np.uint8)
-            _unshuffle(unpacked, values[0], into)
-            unpacked = into
-        if unpacked is not target:
-            target[:] = unpacked
+            framed = shuffled_frame(len(target))
+            unpack(view, values, framed[FRAME_BYTES:])
+            for itemsize in items[:-1]:
+                unshuffle(framed, itemsize, target)
+                framed[FRAME_BYTES:] = target
+            unshuffle(framed, items[-1], target)
     except _CODEC_ERRORS as error:
         raise DekerIntegrityError(f"a chunk cannot be decoded: {error}") from error
+
+
+@lru_cache(maxsize=1024)
+def _pipeline(filters: Filters, mask: int) -> _Pipeline | None:
+    """Return how to decode; None: only the HDF5 library can."""
+    active = [one for place, one in enumerate(filters) if not mask >> place & 1]
+    if not _is_direct(active, _DECODERS):
+        return None
+    unpack: Unpack = _take_over
+    values: Values = ()
+    if active and active[-1][0] != SHUFFLE:
+        number, values = active.pop()
+        unpack = _DECODERS[number]
+    return _Pipeline(unpack, values, tuple(sizes[0] for _, sizes in reversed(active)))
 
 
 def encode_chunk(chunk: np.ndarray[Any, Any], filters: Filters) -> tuple[memoryview, int]:
@@ -122,9 +143,8 @@ def encode_chunk(chunk: np.ndarray[Any, Any], filters: Filters) -> tuple[memoryv
         make the chunk smaller is left out, as its bit in the mask says; so are lossy ones that
         would not bring back these numbers.
     """
-    if not _is_direct(filters, _ENCODERS) or any(
-        number == BLOSC and (len(v) < 7 or v[6] not in _BLOSC_CODES) for number, v in filters
-    ):
+    steps = _steps(filters)
+    if steps is None:
         if not may_encode(chunk, filters):
             plain: Any = chunk.reshape(-1).view(np.uint8)
             return memoryview(plain), (1 << len(filters)) - 1
@@ -132,16 +152,29 @@ def encode_chunk(chunk: np.ndarray[Any, Any], filters: Filters) -> tuple[memoryv
         return memoryview(stored), mask
     data: Any = chunk.reshape(-1).view(np.uint8)
     mask = 0
-    for place, (number, values) in enumerate(filters):
-        if number == SHUFFLE:
-            data = _shuffle(data, values[0])
+    for place, encode, values in steps:
+        if encode is None:
+            data = shuffle(data, values[0])
             continue
-        packed = _ENCODERS[number](data, values)
+        packed = encode(data, values)
         if len(packed) < len(data):
             data = packed
         else:
             mask |= 1 << place
     return memoryview(data).cast("B"), mask
+
+
+@lru_cache(maxsize=1024)
+def _steps(filters: Filters) -> list[tuple[int, Pack | None, Values]] | None:
+    """Return how to encode: place in the pipeline, what packs (None: shuffle), client values.
+
+    None: only the HDF5 library can.
+    """
+    if not _is_direct(filters, _ENCODERS) or any(
+        number == BLOSC and (len(v) < 7 or v[6] not in _BLOSC_CODES) for number, v in filters
+    ):
+        return None
+    return [(place, _ENCODERS.get(number), v) for place, (number, v) in enumerate(filters)]
 
 
 def _is_direct(filters: Filters | list[tuple[int, Values]], known: dict[int, Any]) -> bool:
@@ -153,36 +186,14 @@ def _is_direct(filters: Filters | list[tuple[int, Values]], known: dict[int, Any
     return before and (number in known or (number == SHUFFLE and bool(values) and values[0] > 0))
 
 
-def _shuffle(data: Bytes, itemsize: int) -> Bytes:
-    """Gather the first bytes of all elements, then all second bytes, and so on."""
-    if itemsize == 1:
-        return data
-    count = len(data) // itemsize
-    out = np.empty_like(data)
-    planes = out[: count * itemsize].reshape(itemsize, count)
-    items = data[: count * itemsize].reshape(count, itemsize)
-    # One plane at a time: NumPy's copy of a transposed array is several times slower.
-    for k in range(itemsize):
-        planes[k] = items[:, k]
-    out[count * itemsize :] = data[count * itemsize :]
-    return out
-
-
-def _unshuffle(data: Bytes, itemsize: int, out: Bytes) -> None:
-    count = len(data) // itemsize
-    if not count:  # a file may name any size: there would be as many turns
-        out[:] = data
-        return
-    planes = data[: count * itemsize].reshape(itemsize, count)
-    items = out[: count * itemsize].reshape(count, itemsize)
-    for k in range(itemsize):
-        items[:, k] = planes[k]
-    out[count * itemsize :] = data[count * itemsize :]
-
-
 def _check_size(decoded: int, out: Bytes) -> None:
     if decoded != len(out):
         raise DekerIntegrityError(f"a chunk of {len(out)} bytes decodes to {decoded}")
+
+
+def _take_over(stored: memoryview, _: Values, out: Bytes) -> None:
+    _check_size(len(stored), out)
+    out[:] = np.frombuffer(stored, np.uint8)
 
 
 def _decode_deflate(stored: memoryview, _: Values, out: Bytes) -> None:
@@ -211,7 +222,11 @@ def _decode_blosc(stored: memoryview, _: Values, out: Bytes) -> None:
     _check_size(len(_c.blosc_decode(stored, numthreads=1, out=out)), out)
 
 
-def _decode_blosc2(stored: memoryview, out: np.ndarray[Any, Any]) -> bool:
+def _decode_blosc2(stored: memoryview, values: Values, out: Bytes) -> None:
+    raise NotImplementedError("needs the chunk's shape: see _decode_blosc2_frame")
+
+
+def _decode_blosc2_frame(stored: memoryview, out: np.ndarray[Any, Any]) -> bool:
     """Decode a frame into ``out``; False: it is one that only HDF5's filter can decode."""
     frame = parse_frame(stored)
     if frame is None:
@@ -254,17 +269,17 @@ def _encode_blosc(data: Bytes, values: Values) -> Any:
     )
 
 
-_DECODERS: Final[dict[int, Callable[[memoryview, Values, Bytes], None]]] = {
+_DECODERS: Final[dict[int, Unpack]] = {
     DEFLATE: _decode_deflate,
     LZF: _decode_lzf,
     BLOSC: _decode_blosc,
     LZ4: _decode_lz4,
     BITSHUFFLE: decode_bitshuffle,
     ZSTD: _decode_zstd,
-    BLOSC2: lambda *_: None,  # needs the chunk's shape: see decode_into
+    BLOSC2: _decode_blosc2,
 }
 
-_ENCODERS: Final[dict[int, Callable[[Bytes, Values], Any]]] = {
+_ENCODERS: Final[dict[int, Pack]] = {
     DEFLATE: _encode_deflate,
     LZF: _encode_lzf,
     BLOSC: _encode_blosc,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import lru_cache
 from operator import index as index_
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -125,7 +126,7 @@ def _points_axis(part: object, axis: int, shape: tuple[int, ...]) -> Axis:
 
 def region_shape(axes: tuple[Axis, ...]) -> tuple[int, ...]:
     """Return the shape of what a region selects."""
-    return tuple(axis.cells for axis in axes)
+    return tuple([axis.cells for axis in axes])  # a generator takes twice as long
 
 
 def needed_chunks(index: TileIndex, region: Region) -> npt.NDArray[np.int64]:
@@ -152,8 +153,8 @@ def needed_chunks(index: TileIndex, region: Region) -> npt.NDArray[np.int64]:
     return numbers
 
 
-def stored_ranges(index: TileIndex, region: Region) -> npt.NDArray[np.int64]:
-    """Return the byte ranges of the file that reading ``region`` takes.
+def stored_ranges(index: TileIndex, region: Region, *others: Region) -> npt.NDArray[np.int64]:
+    """Return the byte ranges of the file that reading one region, or several, takes.
 
     Returns
     -------
@@ -161,6 +162,9 @@ def stored_ranges(index: TileIndex, region: Region) -> npt.NDArray[np.int64]:
         Offset and size in bytes, in order of chunk numbers; neighbours that touch are one.
     """
     numbers = needed_chunks(index, region)
+    if others:
+        each = [numbers, *(needed_chunks(index, other) for other in others)]
+        numbers = np.unique(np.concatenate(each))
     numbers = numbers[index.sizes[numbers] > 0]
     begin = index.offsets[numbers].astype(np.int64)
     end = begin + index.sizes[numbers].astype(np.int64)
@@ -174,23 +178,22 @@ def iter_visits(index: TileIndex, axes: tuple[Axis, ...]) -> Iterator[Visit]:
     """Yield the touched chunks of a chunked tile in C order."""
     if index.chunk_shape is None:
         raise DekerIndexError("A contiguous tile has no chunks.")
-    per_axis: list[list[tuple[int, Cells, slice, bool]]] = []
+    found: list[tuple[int, Region, tuple[slice, ...], bool]] = [(0, (), (), True)]
     weight = len(index.checksums)
     for axis, size, length, count in zip(
         axes, index.chunk_shape, index.shape, index.grid, strict=True
     ):
         weight //= count
         if axis.points is None:
-            per_axis.append(list(_axis_parts(axis, size, length, weight)))
+            parts = list(_axis_parts(axis, size, length, weight))
         else:
-            per_axis.append(list(_points_parts(axis.points, size, length, weight)))
-    for parts in itertools.product(*per_axis):
-        yield Visit(
-            sum(part[0] for part in parts),
-            tuple(part[1] for part in parts),
-            tuple(part[2] for part in parts),
-            all(part[3] for part in parts),
-        )
+            parts = list(_points_parts(axis.points, size, length, weight))
+        found = [
+            (number + step, (*local, cells), (*target, place), whole and all_cells)
+            for number, local, target, whole in found
+            for step, cells, place, all_cells in parts
+        ]
+    return map(Visit._make, found)
 
 
 def _axis_parts(
@@ -225,10 +228,14 @@ def _points_parts(
 
 def byte_steps(index: TileIndex, axes: tuple[Axis, ...]) -> tuple[int, ...]:
     """Return the distance in bytes between selected neighbours on each axis."""
-    return tuple(
-        axis.step * math.prod(index.shape[place + 1 :]) * index.dtype.itemsize
-        for place, axis in enumerate(axes)
-    )
+    steps = _steps(index.shape, index.dtype.itemsize)
+    return tuple([axis.step * step for axis, step in zip(axes, steps, strict=True)])
+
+
+@lru_cache(maxsize=256)
+def _steps(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return the distance in bytes between neighbours on each axis, in C order."""
+    return tuple(math.prod(shape[axis + 1 :]) * itemsize for axis in range(len(shape)))
 
 
 def iter_spans(index: TileIndex, axes: tuple[Axis, ...]) -> Iterator[Span]:
@@ -240,8 +247,13 @@ def iter_spans(index: TileIndex, axes: tuple[Axis, ...]) -> Iterator[Span]:
     """
     shape = region_shape(axes)
     steps = byte_steps(index, axes)
-    begin = sum(axis.start * step // axis.step for axis, step in zip(axes, steps, strict=True))
+    begin = sum([axis.start * step // axis.step for axis, step in zip(axes, steps, strict=True)])
     length = index.dtype.itemsize
+    listed = any(axis.points is not None for axis in axes)
+    reach = length + sum([(n - 1) * step for n, step in zip(shape, steps, strict=True)])
+    if not listed and reach <= BLOCK_BYTES:  # as all of the below would find out for small reads
+        yield Span(begin, reach, shape, None, tuple([slice(0, n) for n in shape]))
+        return
     depth = len(axes)
     starts: Sequence[int] = ()
     # From the last axis on: take in as many axes as one read can hold.
@@ -259,7 +271,6 @@ def iter_spans(index: TileIndex, axes: tuple[Axis, ...]) -> Iterator[Span]:
                 break
             length += (count - 1) * step
         depth -= 1
-    listed = any(axis.points is not None for axis in axes)
     inner = [_extent(axis, 0, axis.cells) for axis in axes[depth:]]
     rest = tuple(slice(0, n) for n in shape[depth:])
     if depth == 0:

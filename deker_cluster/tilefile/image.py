@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from deker_cluster.tilefile.codecs import encode_chunk
@@ -24,9 +25,10 @@ from deker_cluster.tilefile.index import (
     TileIndex,
     block_table,
 )
+from deker_cluster.tilefile.scratch import give_back
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["EncodedChunks", "TileImage", "chunked_image", "contiguous_image"]
 
@@ -47,6 +49,7 @@ class TileImage:
     index: TileIndex
     segments: list[tuple[int, memoryview]]
     """Offset in the file and bytes; ascending, without gaps, together the whole file."""
+    _borrowed: list[npt.NDArray[np.uint8]] = attrs.field(factory=list, repr=False)
 
     @property
     def total_bytes(self) -> int:
@@ -58,11 +61,18 @@ class TileImage:
         """The index's digest, for the manifest."""
         return self.index.digest
 
+    def release(self) -> None:
+        """Let other images have the memory of the segments, which nobody may use any more."""
+        # A block that two were given would mix their cells: it leaves the list first.
+        while self._borrowed:
+            give_back(self._borrowed.pop())
+
 
 class EncodedChunks:
     """Encoded chunks of one tile, filled in by several threads."""
 
     def __init__(self, count: int) -> None:
+        self.borrowed: list[npt.NDArray[np.uint8]] = []
         self.buffers: list[memoryview | None] = [None] * count
         """None: the bytes are in the buffer before."""
         self.sizes = np.zeros(count, np.uint64)
@@ -75,6 +85,29 @@ class EncodedChunks:
         if filters and len(stored) == chunk.nbytes:  # then it may be the chunk's own memory
             stored = memoryview(bytes(stored))
         self.buffers[number] = stored
+        self._describe(number, stored, mask)
+
+    def put_into(
+        self, memory: memoryview, chunks: Iterable[tuple[int, Array]], filters: Filters
+    ) -> None:
+        """Encode C-contiguous chunks with successive numbers into memory with room for their cells.
+
+        Each may be overwritten when the next one is asked for.
+        """
+        first, begin, end = -1, 0, 0
+        for number, chunk in chunks:
+            stored, mask = encode_chunk(chunk, filters)
+            self._describe(number, stored, mask)
+            if len(stored) > chunk.nbytes:  # filters of the HDF5 library may add to a chunk
+                self.buffers[number] = memoryview(bytes(stored))
+                first, begin = -1, end
+                continue
+            memory[end : end + len(stored)] = stored
+            end += len(stored)
+            first = number if first < 0 else first
+            self.buffers[first] = memory[begin:end]
+
+    def _describe(self, number: int, stored: memoryview, mask: int) -> None:
         self.sizes[number] = len(stored)
         self.masks[number] = mask
         self.checksums[number] = xxhash.xxh3_64_intdigest(stored)
@@ -132,16 +165,22 @@ def chunked_image(
         chunks.masks, chunks.checksums, userblock_bytes, file_bytes, userblock_bytes + data_at,
         xxhash.xxh3_64_intdigest(container), userblock_bytes + bare.meta_at, room, fill,
     )  # fmt: skip
-    return _image(index, container, [one for one in chunks.buffers if one is not None])
+    payload = [one for one in chunks.buffers if one is not None]
+    return _image(index, container, payload, chunks.borrowed)
 
 
-def _image(index: TileIndex, container: bytearray, payload: Sequence[memoryview]) -> TileImage:
+def _image(
+    index: TileIndex,
+    container: bytearray,
+    payload: Sequence[memoryview],
+    borrowed: Sequence[npt.NDArray[np.uint8]] = (),
+) -> TileImage:
     segments = [(0, memoryview(index.to_bytes() + container))]
     at = index.data_start
     for buffer in payload:
         segments.append((at, buffer))
         at += len(buffer)
-    return TileImage(index, segments)
+    return TileImage(index, segments, list(borrowed))
 
 
 def _userblock_bytes(

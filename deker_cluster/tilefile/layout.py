@@ -8,6 +8,7 @@ tiles. These names are on people's disks: they never change within a format vers
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from deker_cluster.errors import DekerValidationError
@@ -41,9 +42,20 @@ def array_dir(array_id: str) -> str:
     DekerValidationError
         ``array_id`` is not a lower-case UUID, and might lead out of the shard.
     """
-    if not isinstance(array_id, str) or not _ID.fullmatch(array_id):
-        raise DekerValidationError(f"{array_id!r:.80} is not an array id: a lower-case UUID is.")
+    if not isinstance(array_id, str):
+        raise _no_id(array_id)
+    return _array_dir(array_id)
+
+
+@lru_cache(maxsize=4096)  # every small read asks for the same one
+def _array_dir(array_id: str) -> str:
+    if not _ID.fullmatch(array_id):
+        raise _no_id(array_id)
     return f"{TILES_DIR}/{array_id[:2]}/{array_id}"
+
+
+def _no_id(array_id: object) -> DekerValidationError:
+    return DekerValidationError(f"{array_id!r:.80} is not an array id: a lower-case UUID is.")
 
 
 def tile_path(array_id: str, ordinal: int, version: int) -> str:
@@ -54,10 +66,14 @@ def tile_path(array_id: str, ordinal: int, version: int) -> str:
     DekerValidationError
         ``array_id`` is not a lower-case UUID, or a number is not in 0..2**64-1.
     """
-    for name, value in (("ordinal", ordinal), ("version", version)):
-        if not hasattr(value, "__index__") or not 0 <= value < _MAX_NUMBER:
-            raise DekerValidationError(f"The {name} of a tile is in 0..2**64-1, not {value!r}.")
+    _check_number("ordinal", ordinal)
+    _check_number("version", version)
     return f"{array_dir(array_id)}/{ordinal // _TILES_PER_DIR:x}/{ordinal:d}-{version:d}.h5"
+
+
+def _check_number(name: str, value: int) -> None:
+    if not hasattr(value, "__index__") or not 0 <= value < _MAX_NUMBER:
+        raise DekerValidationError(f"The {name} of a tile is in 0..2**64-1, not {value!r}.")
 
 
 def parse_tile_path(path: str) -> TileName | None:

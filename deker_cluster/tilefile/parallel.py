@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor
+    from concurrent.futures import Executor, Future
 
-__all__ = ["run_all"]
+__all__ = ["core_count", "run_all"]
+
+
+def core_count() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def run_all(tasks: Sequence[Callable[[], None]], executor: Executor | None) -> None:
@@ -43,9 +49,11 @@ def run_all(tasks: Sequence[Callable[[], None]], executor: Executor | None) -> N
                 pending.clear()
                 raise
 
-    helpers = [
-        executor.submit(work) for _ in range(min(len(tasks), len(os.sched_getaffinity(0))) - 1)
-    ]
+    helpers: list[Future[None]] = []
+    # A pool that is being shut down gives no helpers: the caller does it all.
+    with contextlib.suppress(RuntimeError):
+        for _ in range(min(len(tasks), core_count()) - 1):
+            helpers.append(executor.submit(work))  # noqa: PERF401 - a refusal keeps them
     try:
         work()
     finally:

@@ -1,4 +1,4 @@
-"""Memory that each thread uses again and again, so that decoding allocates nothing.
+"""Memory that is used again and again, so that decoding and encoding allocate little.
 
 Fresh large blocks cost more in page faults than the copy that goes through them.
 """
@@ -6,15 +6,19 @@ Fresh large blocks cost more in page faults than the copy that goes through them
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["scratch"]
+__all__ = ["borrow", "give_back", "scratch"]
 
 _KEEP_BYTES: Final = 4 << 20
 """Blocks above this size are not kept: memory per thread stays below a few times this."""
+
+_IDLE_BYTES: Final = 32 << 20
+"""Of what was given back a process keeps so much."""
 
 
 class _Kept(threading.local):
@@ -34,3 +38,33 @@ def scratch(purpose: str, size: int) -> npt.NDArray[Any]:
         size_kept = max(64 * 1024, 1 << (size - 1).bit_length())
         block = _kept.blocks[purpose] = np.empty(size_kept, np.uint8)
     return block[:size]
+
+
+_idle: deque[npt.NDArray[np.uint8]] = deque()
+
+
+def borrow(size: int) -> npt.NDArray[np.uint8]:
+    """Return a block of at least ``size`` writable bytes, for whom the caller likes to give it to.
+
+    It is an ordinary array: who does not give it back has not lost anything.
+    """
+    for _ in range(len(_idle)):
+        try:
+            block = _idle.popleft()
+        except IndexError:  # another thread was faster
+            break
+        # A much larger one would be wasted on this.
+        if size <= len(block) <= 2 * size:
+            return block
+        _idle.append(block)
+    return np.empty(size, np.uint8)
+
+
+def give_back(block: npt.NDArray[np.uint8]) -> None:
+    """Let others have a block that was borrowed; nobody may look into it any more."""
+    _idle.append(block)
+    while sum(map(len, tuple(_idle))) > _IDLE_BYTES:
+        try:
+            _idle.popleft()
+        except IndexError:
+            return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import errno
 import json
+import math
 import os
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
@@ -12,15 +13,23 @@ import xxhash
 
 from deker_cluster.errors import DekerIntegrityError
 from deker_cluster.tilefile.index import BLOCK_BYTES, TileIndex, index_length
+from deker_cluster.tilefile.mapping import MappedPages
 from deker_cluster.tilefile.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["ChunkSource", "StoredRanges", "TileFile", "check_stored"]
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["CheckedBlocks", "ChunkSource", "StoredRanges", "TileFile", "check_stored", "settle"]
 
 _FIRST_READ_BYTES: Final = 4096
 """Holds the index of most tiles (about 150 chunks), so that opening takes one read."""
+
+_READ_BYTES: Final = 1 << 20
+"""What one call asks for. The longer the steps in which a cold file is read, the smaller are the
+pieces in which the kernel keeps it, and the longer does every later read take."""
 
 _VERIFY_BYTES: Final = 16 * BLOCK_BYTES
 """What a check of the whole file reads at once."""
@@ -56,6 +65,12 @@ def check_stored(stored: memoryview, index: TileIndex, number: int) -> None:
     if xxhash.xxh3_64_intdigest(stored) != int(index.checksums[number]):
         kind = "block" if index.chunk_shape is None else "chunk"
         raise DekerIntegrityError(f"{kind} {number} does not match its checksum")
+
+
+def settle(stored: memoryview, target: memoryview) -> None:
+    """Copy what a source gave, unless it has filled ``target`` itself."""
+    if stored is not target:
+        target[:] = stored
 
 
 class StoredRanges:
@@ -122,6 +137,17 @@ def _load_index(fd: int, index: TileIndex | None) -> TileIndex:
     return index
 
 
+class CheckedBlocks:
+    """Blocks that have matched their checksums since some moment."""
+
+    __slots__ = ("numbers", "since_s")
+
+    def __init__(self, since_s: float) -> None:
+        self.since_s = since_s
+        """By ``time.monotonic()``."""
+        self.numbers: set[int] = set()
+
+
 class TileFile:
     """An open tile file. Safe to read from several threads, until it is closed.
 
@@ -131,14 +157,19 @@ class TileFile:
         What the file's userblock says.
     path
         As it was opened.
+    checked
+        Blocks of this open file that have matched their checksums lately.
     """
 
-    __slots__ = ("_fd", "index", "path")
+    __slots__ = ("_fd", "_mappable", "_pages", "checked", "index", "path")
 
-    def __init__(self, path: str, fd: int, index: TileIndex) -> None:
+    def __init__(self, path: str, fd: int, index: TileIndex, *, immutable: bool) -> None:
         self.path = path
         self.index = index
+        self.checked = CheckedBlocks(-math.inf)
         self._fd = fd
+        self._mappable = immutable
+        self._pages: MappedPages | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], index: TileIndex | None = None) -> Self:
@@ -161,13 +192,14 @@ class TileFile:
         # What is no file after all, but a pipe, would be waited for.
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
         # A shard has no links: one that is there leads to somebody else's file.
-        fd = _open_own(path, flags | os.O_NOFOLLOW) if index is None else os.open(path, flags)
+        own = index is None
+        fd = _open_own(path, flags | os.O_NOFOLLOW) if own else os.open(path, flags)
         try:
             index = _load_index(fd, index)
         except BaseException:
             os.close(fd)
             raise
-        return cls(os.fspath(path), fd, index)
+        return cls(os.fspath(path), fd, index, immutable=own)
 
     def __enter__(self) -> Self:
         return self
@@ -181,6 +213,8 @@ class TileFile:
     def close(self) -> None:
         """Close the file; again is harmless. No other thread may be reading."""
         fd, self._fd = self._fd, -1
+        self._mappable = False
+        self._pages = None
         if fd >= 0:
             os.close(fd)
 
@@ -192,13 +226,31 @@ class TileFile:
         DekerIntegrityError
             The file ends before.
         """
-        done = os.preadv(self._fd, [into], offset)
+        done = 0
         while done < len(into):
-            count = os.preadv(self._fd, [into[done:]], offset + done)
+            count = os.preadv(self._fd, [into[done : done + _READ_BYTES]], offset + done)
             if count == 0:
                 raise DekerIntegrityError(f"the tile file ends at byte {offset + done}")
             done += count
         return into
+
+    def look(self, ranges: Sequence[tuple[int, int]]) -> npt.NDArray[np.uint8] | None:
+        """Return the bytes of the file without reading them; None: these are not all in memory.
+
+        For files that nobody writes to any more: others are never mapped.
+
+        Parameters
+        ----------
+        ranges
+            First byte and length of what is wanted, ascending; nothing else may be touched.
+        """
+        if self._pages is None and self._mappable:
+            self._pages = MappedPages.of(self._fd, self.index.file_bytes)
+            self._mappable = self._pages is not None
+        # Behind the end of a file that was cut, mincore still finds the rest of a larger page.
+        if self._pages is None or os.fstat(self._fd).st_size < sum(ranges[-1]):
+            return None
+        return self._pages.look(ranges)
 
     def pread(self, offset: int, size: int) -> bytes:
         """Return ``size`` bytes from ``offset`` on, or fewer at the end of the file."""

@@ -26,17 +26,18 @@ from deker_cluster.tilefile.image import (
 from deker_cluster.tilefile.index import Filters, TileIndex, check_dtype
 from deker_cluster.tilefile.parallel import run_all
 from deker_cluster.tilefile.reader import decode_stored, read_region
-from deker_cluster.tilefile.scratch import scratch
+from deker_cluster.tilefile.scratch import borrow, scratch
 from deker_cluster.tilefile.source import ChunkSource, check_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from concurrent.futures import Executor
 
 __all__ = ["TileImage", "encode_tile", "patch_tile"]
 
-_TASK_BYTES: Final = 256 * 1024
-"""Smaller chunks are encoded several to a task."""
+_TASK_BYTES: Final = 512 * 1024
+"""Smaller chunks are encoded several to a task, and brought together by as few copies as can be:
+threads wait for each other at every call. More would not stay in the processor's cache."""
 
 Array = np.ndarray[Any, Any]
 
@@ -83,29 +84,77 @@ def encode_tile(
     grid = tuple(-(-n // c) for n, c in zip(data.shape, chunk_shape, strict=True))
     chunks = EncodedChunks(math.prod(grid))
 
+    chunk_bytes = math.prod(chunk_shape) * data.dtype.itemsize
+    each = max(1, _TASK_BYTES // chunk_bytes)
+    memory = None
+    if resolved:  # what a filter does not make smaller is stored as it is
+        chunks.borrowed.append(borrow(len(chunks.sizes) * chunk_bytes))
+        memory = chunks.borrowed[0].data
+
     def encode(numbers: range) -> None:
-        for number in numbers:
-            place = np.unravel_index(number, grid)
-            cells = tuple(
-                slice(int(i) * c, (int(i) + 1) * c) for i, c in zip(place, chunk_shape, strict=True)
-            )
-            part = data[cells]
-            if part.shape == chunk_shape and (part.flags.c_contiguous or not resolved):
-                chunk = np.ascontiguousarray(part)
-            else:
-                chunk = _chunk_memory(data.dtype, chunk_shape, reuse=bool(resolved))
-                if part.shape != chunk_shape:
-                    # Nobody reads what is behind the edge. Not the fill value: it may be NaN, and
-                    # no lossy filter can encode that.
-                    chunk[...] = part[(0,) * part.ndim]
-                chunk[tuple(map(slice, part.shape))] = part
+        made = _chunks_of(data, numbers, each, grid, chunk_shape, reuse=memory is not None)
+        if memory is not None:
+            chunks.put_into(memory[numbers.start * chunk_bytes :], made, resolved)
+            return
+        for number, chunk in made:
             chunks.put(number, chunk, resolved)
 
-    each = max(1, _TASK_BYTES // (math.prod(chunk_shape) * data.dtype.itemsize))
-    starts = range(0, len(chunks.sizes), each)
-    batches = [range(i, min(i + each, len(chunks.sizes))) for i in starts]
+    # One thread alone leaves no gaps in the memory, and so needs less of it.
+    length = len(chunks.sizes) if executor is None else each
+    starts = range(0, len(chunks.sizes), length)
+    batches = [range(i, min(i + length, len(chunks.sizes))) for i in starts]
     run_all([partial(encode, batch) for batch in batches], executor)
     return chunked_image(data.dtype, data.shape, chunk_shape, resolved, chunks, meta, fill)
+
+
+def _chunks_of(
+    data: Array,
+    numbers: range,
+    at_once: int,
+    grid: tuple[int, ...],
+    chunk_shape: tuple[int, ...],
+    *,
+    reuse: bool,
+) -> Iterator[tuple[int, Array]]:
+    """Yield chunks with their numbers, C-contiguous, those side by side on the last axis at once.
+
+    Parameters
+    ----------
+    at_once
+        So many, at most, are copied at once.
+    reuse
+        A chunk need be valid only until the next one is asked for.
+    """
+    across, width = grid[-1], chunk_shape[-1]
+    start = numbers.start
+    while start < numbers.stop:
+        stop = min(numbers.stop, start + at_once, (start // across + 1) * across)
+        *row, first = (int(i) for i in np.unravel_index(start, grid))
+        cut = [slice(i * c, (i + 1) * c) for i, c in zip(row, chunk_shape[:-1], strict=True)]
+        part = data[(*cut, slice(first * width, (first + stop - start) * width))]
+        if part.shape == chunk_shape and part.flags.c_contiguous:
+            yield start, part
+        else:
+            gathered = _chunk_memory(data.dtype, (stop - start, *chunk_shape), reuse=reuse)
+            _gather(part, gathered)
+            yield from zip(range(start, stop), gathered, strict=True)
+        start = stop
+
+
+def _gather(part: Array, chunks: Array) -> None:
+    """Copy cells of chunks that lie side by side on the last axis; the last ones may be cut off."""
+    _, *heights, width = chunks.shape
+    *cells, length = part.shape
+    if cells != heights or length % width:
+        # Nobody reads what is behind the edge. Not the fill value: it may be NaN, and no lossy
+        # filter can encode that.
+        chunks[...] = part[(0,) * part.ndim]
+    full, rest = divmod(length, width)
+    inside = tuple(map(slice, cells))
+    side_by_side = part[..., : full * width].reshape(*cells, full, width)
+    chunks[(slice(full), *inside)] = np.moveaxis(side_by_side, -2, 0)
+    if rest:
+        chunks[(full, *inside, slice(rest))] = part[..., full * width :]
 
 
 def patch_tile(

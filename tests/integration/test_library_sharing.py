@@ -89,7 +89,7 @@ def test_after_close_everything_is_refused(client: Client, grid: VArray) -> None
 def test_closing_while_threads_read(
     client: Client, grid: VArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_SMALL_READ_BYTES", 0)  # as large reads: in the pool
+    monkeypatch.setattr(reading, "_TOGETHER_BYTES", 0)  # as large reads: in the pool
     grid[:].update(np.zeros((8, 16), int))
     others: list[BaseException] = []
     begun = threading.Barrier(5)

@@ -25,7 +25,7 @@ from deker_cluster.errors import (
     DekerTransactionError,
     DekerValidationError,
 )
-from deker_cluster.tilefile import image, reader
+from deker_cluster.tilefile import chunked, image
 from deker_coordinator.garbage import sweep
 from tests.integration.past import BOARD, expire_pins, swept_at_once
 from tests.integration.test_library_faults import files, stored
@@ -97,7 +97,7 @@ def test_restoring_decodes_nothing(client: Client, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patched:
         patched.setattr(image, "encode_chunk", refuse)
-        patched.setattr(reader, "decode_into", refuse)
+        patched.setattr(chunked, "decode_into", refuse)
         array.restore(1)
         with pytest.raises(AssertionError):
             array[:].read()

@@ -58,3 +58,11 @@ def test_an_error_is_raised_when_nothing_runs_any_more():
                 with pytest.raises(ValueError, match="3"):
                     run_all([lambda i=i: task(i) for i in range(20)], executor)
                 assert not running
+
+
+def test_a_pool_that_is_shut_down_leaves_all_to_the_caller():
+    pool = ThreadPoolExecutor(2)
+    pool.shutdown()
+    done = []
+    run_all([lambda i=i: done.append(i) for i in range(5)], pool)
+    assert done == [0, 1, 2, 3, 4]

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from deker_cluster.core.regions import region_shape
-from deker_cluster.dataplane.stored_tile import fetched_ranges
 from deker_cluster.errors import DekerIndexError
 from deker_cluster.tilefile.cache import TileCache
 from deker_cluster.tilefile.index import BLOCK_BYTES, TileIndex
@@ -232,10 +231,10 @@ def test_a_shard_gives_what_a_pickled_region_needs(
     sent = pickle.dumps(FetchRequest(key, region))
     request: FetchRequest = pickle.loads(sent)  # noqa: S301
     reply = store.fetch([request])
-    (fetched,) = reply.tiles
+    (fetched,) = reply
     assert fetched is not None
     assert len(reply.payload) < image.total_bytes / 3
-    source = fetched_ranges(fetched, memoryview(reply.payload))
+    source = StoredRanges(fetched.pieces)
     np.testing.assert_array_equal(
         read(TileIndex.parse(fetched.index), source, region), expected(data, region)
     )
