@@ -15,13 +15,14 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from deker_cluster.errors import DekerClientError, ShardUnavailableError
+from deker_cluster.transport.flight import FlightLane, LaneDownError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from deker_cluster.transport.messages import (
+        ArrivedTile,
         Buffer,
-        FetchReply,
         FetchRequest,
         Inventory,
         JournalContents,
@@ -60,6 +61,7 @@ def call_actor(name: str, namespace: str, method: str, *args: object, deadline_s
     """
     give_up = time.monotonic() + deadline_s
     pause_s = _FIRST_PAUSE_S
+    actor: Any = None
     while True:
         left_s = give_up - time.monotonic()
         if not ray.is_initialized():
@@ -69,7 +71,7 @@ def call_actor(name: str, namespace: str, method: str, *args: object, deadline_s
                 "(ray.shutdown()); open a new Client"
             )
         try:
-            actor = ray.get_actor(name, namespace=namespace)
+            actor = _found(name, namespace, instead_of=actor)
             return ray.get(getattr(actor, method).remote(*args), timeout=max(left_s, 0.001))
         except RayTaskError as error:
             # What the method raised, without Ray's wrapper: callers know our own classes.
@@ -90,6 +92,28 @@ def call_actor(name: str, namespace: str, method: str, *args: object, deadline_s
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
+_handles: dict[tuple[str, str, str, str], Any] = {}
+"""By this process's identity in the Ray that it has joined, namespace and name."""
+
+
+def _found(name: str, namespace: str, instead_of: Any) -> Any:
+    """Return an actor's handle; asking for it anew takes as long as a quarter of a call.
+
+    Parameters
+    ----------
+    instead_of
+        A handle that has failed; None: none has.
+    """
+    here = ray.get_runtime_context()
+    # Drivers of two Rays may have the same id, nodes may not.
+    key = (here.get_node_id(), here.get_worker_id(), namespace, name)
+    actor = _handles.get(key)
+    if actor is None or actor is instead_of:
+        _handles.pop(key, None)
+        actor = _handles[key] = ray.get_actor(name, namespace=namespace)
+    return actor
+
+
 @attrs.frozen
 class ActorShard:
     """Implements :class:`~deker_cluster.transport.messages.ShardHandle` by calls to an actor."""
@@ -97,26 +121,71 @@ class ActorShard:
     name: str
     namespace: str
     deadline_s: float
+    far: bool = False
+    """On another node than this process: stored bytes then go over Arrow Flight."""
     _pid: int = attrs.field(factory=os.getpid, init=False, repr=False)
+    _lane: FlightLane = attrs.field(init=False, repr=False, eq=False)
+
+    @_lane.default
+    def _make_lane(self) -> FlightLane:
+        return FlightLane(lambda: self._call("flight_endpoint"))
 
     def _call(self, method: str, *args: object, extra_s: float = 0.0) -> Any:
+        self._require_own_process()
+        return call_actor(
+            self.name, self.namespace, method, *args, deadline_s=self.deadline_s + extra_s
+        )
+
+    def _require_own_process(self) -> None:
         if self._pid != os.getpid():
             raise DekerClientError(
                 f"{self.name} cannot be called from a forked process: Ray does not work there; "
                 'use multiprocessing.get_context("spawn"), Ray tasks, or file://'
             )
-        return call_actor(
-            self.name, self.namespace, method, *args, deadline_s=self.deadline_s + extra_s
+
+    def fetch(self, requests: Sequence[FetchRequest]) -> Iterator[ArrivedTile | None]:
+        """See :meth:`ShardHandle.fetch`.
+
+        Over Flight from another node; else, or while Flight does not serve, as one Arrow buffer
+        through Ray's object store. The deadline begins anew with every tile that arrives.
+        """
+        self._require_own_process()
+        requests, arrived = list(requests), 0
+        give_up = time.monotonic() + self.deadline_s
+        if self.far:
+            try:
+                for tile in self._lane.fetch(requests, self.deadline_s / 2):
+                    yield tile
+                    arrived += 1
+                    give_up = time.monotonic() + self.deadline_s
+            except LaneDownError:
+                pass
+            else:
+                return
+        yield from self._call(
+            "fetch", requests[arrived:], extra_s=give_up - time.monotonic() - self.deadline_s
         )
 
-    def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
-        """See :meth:`ShardHandle.fetch`. The payload is an Arrow buffer in Ray's object store."""
-        reply: FetchReply = self._call("fetch", list(requests))
-        return reply
-
     def stage(self, tiles: Sequence[TileBlob], *, fsync: bool = True) -> None:
-        """See :meth:`ShardHandle.stage`. The bytes pass through the object store once."""
-        self._call("stage", [_out_of_band(blob) for blob in tiles], fsync)
+        """See :meth:`ShardHandle.stage`.
+
+        Over Flight to another node; on the own one the object store is memory that both share.
+        """
+        self._require_own_process()
+        give_up = time.monotonic() + self.deadline_s
+        if self.far:
+            try:
+                self._lane.stage(tiles, fsync=fsync, timeout_s=self.deadline_s / 2)
+            except LaneDownError:
+                pass
+            else:
+                return
+        self._call(
+            "stage",
+            [_out_of_band(blob) for blob in tiles],
+            fsync,
+            extra_s=give_up - time.monotonic() - self.deadline_s,
+        )
 
     def discard(self, keys: Sequence[TileKey]) -> None:
         """See :meth:`ShardHandle.discard`."""

@@ -13,16 +13,18 @@ import attrs
 from deker_cluster.core.regions import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy as np
     import numpy.typing as npt
 
 __all__ = [
+    "ArrivedTile",
     "Buffer",
     "FetchReply",
     "FetchRequest",
     "FetchedTile",
+    "FlightEndpoint",
     "Inventory",
     "JournalContents",
     "JournalPosition",
@@ -61,14 +63,18 @@ class TileBlob:
     segments: tuple[tuple[int, Buffer], ...]
     """(offset in the file, bytes), disjoint, ascending."""
     total_bytes: int
+    bulk: bool = False
+    """Part of a write that is too large to stay in the machine's memory for readers to come."""
 
 
 @attrs.frozen
 class FetchRequest:
-    """Asks for the stored bytes of one tile that reading a region takes."""
+    """Asks for the stored bytes of one tile that reading a region, or several, takes."""
 
     key: TileKey
     region: Region
+    others: tuple[Region, ...] = ()
+    """What they share with the first, or with each other, is sent once."""
 
 
 @attrs.frozen(eq=False)
@@ -84,11 +90,46 @@ class FetchedTile:
 
 
 @attrs.frozen(eq=False)
+class ArrivedTile:
+    """Stored bytes of one tile that are here now."""
+
+    index: bytes
+    """The tile's index: what the bytes are checked against."""
+    pieces: tuple[tuple[int, Buffer], ...]
+    """(offset in the tile file, bytes), disjoint."""
+
+
+@attrs.frozen(eq=False)
 class FetchReply:
     """Answer to a list of requests; ``None`` stands for a tile file that is not there."""
 
     tiles: tuple[FetchedTile | None, ...]
     payload: Buffer
+
+    def __iter__(self) -> Iterator[ArrivedTile | None]:
+        """Yield the tiles with their bytes, which stay where they are."""
+        payload = memoryview(self.payload)
+        for tile in self.tiles:
+            if tile is None:
+                yield None
+                continue
+            pieces, at = [], tile.begin
+            for offset, size in tile.ranges.tolist():
+                pieces.append((offset, payload[at : at + size]))
+                at += size
+            yield ArrivedTile(tile.index, tuple(pieces))
+
+
+@attrs.frozen
+class FlightEndpoint:
+    """Where a shard streams stored bytes to and from other nodes."""
+
+    location: str
+    """For ``pyarrow.flight``."""
+    shard: str
+    """UUID."""
+    key: bytes = attrs.field(repr=False)
+    """Signs tickets; new at every start of the shard's process."""
 
 
 @attrs.frozen
@@ -170,8 +211,12 @@ class ShardHandle(Protocol):
     transaction uses, and deleting what is gone already is no error.
     """
 
-    def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
-        """Return stored bytes. Nothing is changed."""
+    def fetch(self, requests: Sequence[FetchRequest]) -> Iterable[ArrivedTile | None]:
+        """Return stored bytes, in the order of the requests, to be gone through once.
+
+        Those of the first tiles may be here before the others have been sent. ``None`` stands for
+        a tile file that is not there. Nothing is changed.
+        """
         ...
 
     def stage(self, tiles: Sequence[TileBlob], *, fsync: bool = True) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
 from typing import TYPE_CHECKING
 
 import attrs
 import pyarrow as pa
 import ray
 
+from deker_workers.flight_server import ShardFlightServer
 from deker_workers.parent import end_with_parent
 from deker_workers.server import ShardServer, ShardSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deker_cluster.transport.messages import FetchReply, FetchRequest
+    from deker_cluster.transport.messages import FetchReply, FetchRequest, FlightEndpoint
 
 __all__ = ["CONCURRENCY", "ShardActor"]
+
+logger = logging.getLogger(__name__)
 
 CONCURRENCY = 8
 """Calls that one shard serves at once."""
@@ -28,6 +34,10 @@ class ShardActor(ShardServer):
 
     def __init__(self, spec: ShardSpec) -> None:
         end_with_parent()
+        self._flight: ShardFlightServer | None = None
+        self._flight_lock = threading.Lock()
+        # Where Ray encrypts what it sends, nothing goes beside it in the clear.
+        self._tls = os.environ.get("RAY_USE_TLS", "0") not in ("", "0")
         context = ray.get_runtime_context()
         super().__init__(spec, context.get_node_id(), ray.util.get_node_ip_address())
 
@@ -35,3 +45,14 @@ class ShardActor(ShardServer):
         """See :meth:`ShardHandle.fetch`. The payload goes out as an Arrow buffer, out of band."""
         reply = super().fetch(requests)
         return attrs.evolve(reply, payload=pa.py_buffer(reply.payload))
+
+    def flight_endpoint(self) -> FlightEndpoint | None:
+        """Return where stored bytes are streamed; the server starts with the first who asks."""
+        service = self._ready()
+        with self._flight_lock:
+            if self._flight is None and not self._tls:
+                try:
+                    self._flight = ShardFlightServer(self._where["host"], service)
+                except OSError as error:
+                    logger.warning("shard %s goes without Flight: %s", self._spec.actor, error)
+            return self._flight and self._flight.endpoint

@@ -12,7 +12,7 @@ from deker_workers.shard_directory import ShardDirectory
 from deker_workers.tile_store import TileStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from deker_cluster.tilefile.reader import TileCache
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TileDescription,
         TileKey,
     )
+    from deker_cluster.transport.wire import TileHead
 
 __all__ = ["ShardService"]
 
@@ -63,6 +64,12 @@ class ShardService:
     def fetch(self, requests: Sequence[FetchRequest]) -> FetchReply:
         """See :meth:`ShardHandle.fetch`."""
         return self._store.fetch(requests)
+
+    def stream(
+        self, requests: Sequence[FetchRequest], part_bytes: int, allocate: Callable[[int], Buffer]
+    ) -> Iterator[tuple[list[TileHead | None], Buffer]]:
+        """See :meth:`TileStore.stream`."""
+        return self._store.stream(requests, part_bytes, allocate)
 
     def stage(self, tiles: Sequence[TileBlob], *, fsync: bool = True) -> None:
         """See :meth:`ShardHandle.stage`."""
