@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deker_cluster.dataplane.staging import (
-    BATCH_BYTES,
+    BULK_BYTES,
     Change,
     Place,
-    batched,
     commit_alone,
-    stage,
+    stage_all,
 )
 from deker_cluster.errors import CommitConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Executor
 
     from deker_cluster.dataplane.session import Session
     from deker_cluster.dataplane.tiled_array import TiledArray
@@ -54,15 +54,14 @@ def write_images(
     def put(lease: Lease, places: list[Place]) -> list[Change]:
         if lease.generations[array.id]:
             raise CommitConflictError(f"array {array.id} has been written to by somebody else")
-        batches = batched(array, places, BATCH_BYTES)
 
-        def put_batch(batch: Sequence[Place]) -> list[Change]:
+        def make(batch: Sequence[Place], _: Executor | None) -> list[TileImage]:
             made = [images[place.ordinal](lease.token) for place in batch]
             sizes.extend(image.total_bytes for image in made)
-            return stage(session, array, lease.token, batch, made)
+            return made
 
-        groups = session.run_all(put_batch, batches) if parallel else map(put_batch, batches)
-        return [change for group in groups for change in group]
+        bulk = len(places) * array.tile_bytes >= BULK_BYTES
+        return stage_all(session, array, lease.token, places, make, bulk=bulk, parallel=parallel)
 
     # Apart from a transaction that its caller may be in: its files tell how many they are.
     commit_alone(session, array, sorted(images), put)

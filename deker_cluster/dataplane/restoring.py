@@ -8,12 +8,10 @@ import numpy as np
 
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.dataplane.staging import (
-    BATCH_BYTES,
     Change,
     Place,
-    batched,
     commit_tiles,
-    stage,
+    stage_all,
     told,
 )
 from deker_cluster.dataplane.stored_tile import (
@@ -29,6 +27,7 @@ from deker_cluster.transport.messages import TileKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from concurrent.futures import Executor
 
     from deker_cluster.dataplane.session import Session
     from deker_cluster.dataplane.staging import Told
@@ -105,12 +104,10 @@ def _put(
     back = [place for place in moved if place.ordinal in past]
     told_there = told(len(back), [change.ordinal for change in changes])
 
-    def put_batch(batch: Sequence[Place]) -> list[Change]:
-        images = _images(session, array, token, batch, past, told_there)
-        return stage(session, array, token, batch, images)
+    def make(batch: Sequence[Place], _: Executor | None) -> list[TileImage]:
+        return _images(session, array, token, batch, past, told_there)
 
-    groups = session.run_all(put_batch, batched(array, back, BATCH_BYTES))
-    return changes + [change for group in groups for change in group]
+    return changes + stage_all(session, array, token, back, make, bulk=False)
 
 
 def _images(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,6 +26,7 @@ from deker_cluster.transport.messages import TileBlob, TileKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from concurrent.futures import Executor
 
     from deker_cluster.core.boxes import Box
     from deker_cluster.dataplane.session import Session
@@ -31,23 +35,30 @@ if TYPE_CHECKING:
     from deker_cluster.tilefile.image import TileImage
 
 __all__ = [
-    "BATCH_BYTES",
+    "BULK_BYTES",
     "Change",
+    "MakeImages",
     "Place",
     "Put",
     "Told",
-    "batched",
     "commit_alone",
     "commit_tiles",
     "discard",
     "places_of",
-    "stage",
+    "stage_all",
     "told",
 ]
 
-BATCH_BYTES = 32 << 20
-"""Cells, in bytes, that one thread encodes and sends at a time: with the number of threads this
-bounds the memory that a write needs beside its input."""
+BULK_BYTES = 32 << 20
+"""Whole tiles of so many bytes of cells, written by one call, are not kept in the machine's memory
+for readers to come."""
+
+_BATCH_BYTES = 16 << 20
+"""Cells, in bytes, that one thread encodes and sends at a time."""
+
+_UNDER_WAY_BYTES = 128 << 20
+"""Cells, in bytes, that all threads may have in work: bounds the memory that a write needs beside
+its input, however many threads there are. A single tile may be larger."""
 
 _MAX_CLEARED = 8192
 """Characters of a list of tiles in a tile file: its HDF5 attribute holds less than 64 KiB."""
@@ -80,7 +91,10 @@ class Told(NamedTuple):
 
 
 Put: TypeAlias = "Callable[[Lease, list[Place]], list[Change]]"
-"""Puts new versions in place by :func:`stage`; returns what the commit has to change."""
+"""Puts new versions in place by :func:`stage_all`; returns what the commit has to change."""
+
+MakeImages: TypeAlias = "Callable[[Sequence[Place], Executor | None], list[TileImage]]"
+"""Makes the files of some tiles. The threads, if any, are for parts of a tile."""
 
 
 def told(files: int, cleared: Iterable[int]) -> Told:
@@ -207,7 +221,73 @@ def places_of(
     ]
 
 
-def batched(array: TiledArray, places: Iterable[Place], max_bytes: int) -> list[list[Place]]:
+def stage_all(
+    session: Session,
+    array: TiledArray,
+    token: int,
+    places: Sequence[Place],
+    make: MakeImages,
+    *,
+    bulk: bool,
+    parallel: bool = True,
+) -> list[Change]:
+    """Make tile files, and put them in place on their shards, several at a time.
+
+    No reader sees them before the commit.
+
+    Parameters
+    ----------
+    make
+        Called for tiles that go to the same shards; from several threads unless they are few.
+    bulk
+        See :class:`.TileBlob`.
+    parallel
+        Off: everything happens on the calling thread, which may then be one of the session's.
+
+    Raises
+    ------
+    StorageFullError, ShardUnavailableError
+        A shard has no room, cannot write, or does not answer. What is staged by then stays there.
+    """
+    threads = session.options.workers if parallel else 1
+    share = len(places) * array.tile_bytes // max(threads, 1)
+    batches = _batched(array, places, max(1, min(share, _BATCH_BYTES)))
+    each = max(array.tile_bytes, _BATCH_BYTES)
+    lanes = min(len(batches), threads, max(1, _UNDER_WAY_BYTES // each))
+    processors = len(os.sched_getaffinity(0))
+    helpers = session.executor if parallel and lanes < processors else None
+    # All at once they would first only compute, then only wait for the disk.
+    turns = threading.BoundedSemaphore(processors if bulk else max(lanes, 1))
+
+    def put(batch: list[Place]) -> list[Change]:
+        with turns:
+            images = make(batch, helpers)
+        changes = _stage(session, array, token, batch, images, bulk=bulk)
+        for image in images:
+            image.release()
+        return changes
+
+    if lanes <= 1:
+        return [change for batch in batches for change in put(batch)]
+    pending = deque(batches)
+
+    def lane(_: int) -> list[Change]:
+        changes: list[Change] = []
+        try:
+            while True:
+                try:
+                    batch = pending.popleft()
+                except IndexError:  # another lane was faster
+                    return changes
+                changes += put(batch)
+        except BaseException:
+            pending.clear()
+            raise
+
+    return [change for changes in session.run_all(lane, range(lanes)) for change in changes]
+
+
+def _batched(array: TiledArray, places: Iterable[Place], max_bytes: int) -> list[list[Place]]:
     """Group tiles that go to the same shards, up to a size of their cells in bytes."""
     by_shards: dict[tuple[int, ...], list[Place]] = {}
     for place in places:
@@ -219,22 +299,22 @@ def batched(array: TiledArray, places: Iterable[Place], max_bytes: int) -> list[
     ]
 
 
-def stage(
+def _stage(
     session: Session,
     array: TiledArray,
     token: int,
     batch: Sequence[Place],
     images: Sequence[TileImage],
+    *,
+    bulk: bool,
 ) -> list[Change]:
-    """Put the files of a batch in place on their shards. No reader sees them before the commit.
-
-    Raises
-    ------
-    StorageFullError, ShardUnavailableError
-        A shard has no room, cannot write, or does not answer.
-    """
     blobs = [
-        TileBlob(TileKey(array.id, place.ordinal, token), tuple(image.segments), image.total_bytes)
+        TileBlob(
+            TileKey(array.id, place.ordinal, token),
+            tuple(image.segments),
+            image.total_bytes,
+            bulk=bulk,
+        )
         for place, image in zip(batch, images, strict=True)
     ]
     for number in batch[0].shards:

@@ -13,13 +13,12 @@ from deker_cluster.core.manifest import TileEntry
 from deker_cluster.core.planning import Plan, Projection, plan
 from deker_cluster.core.regions import put_cells, region_shape
 from deker_cluster.dataplane.staging import (
-    BATCH_BYTES,
+    BULK_BYTES,
     Change,
     Place,
     Told,
-    batched,
     commit_tiles,
-    stage,
+    stage_all,
     told,
 )
 from deker_cluster.dataplane.stored_tile import (
@@ -122,19 +121,15 @@ def _put(
     if session.transaction is None:
         dropped = [change.ordinal for change in changes if change.base is not None]
         told_there = told(len(written), dropped)
-    share = len(jobs) * array.tile_bytes // max(session.options.workers, 1)
-    batches = batched(
-        array, (job.place for job in written.values()), max(1, min(share, BATCH_BYTES))
-    )
+    whole = sum(job.projection.whole for job in written.values())
+    bulk = view is not None and whole * array.tile_bytes >= BULK_BYTES
 
-    def put_batch(batch: Sequence[Place], executor: Executor | None = None) -> list[Change]:
+    def make(batch: Sequence[Place], executor: Executor | None) -> list[TileImage]:
         group = [written[place.ordinal] for place in batch]
-        images = _new_versions(session, array, token, group, view, told_there, executor)
-        return stage(session, array, token, batch, images)
+        return _new_versions(session, array, token, group, view, told_there, executor)
 
-    if len(batches) == 1:
-        return changes + put_batch(batches[0], session.executor)
-    return changes + [change for group in session.run_all(put_batch, batches) for change in group]
+    places = [job.place for job in written.values()]
+    return changes + stage_all(session, array, token, places, make, bulk=bulk)
 
 
 def _new_versions(

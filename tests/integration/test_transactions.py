@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deker_cluster import ArraySchema, Client, DimensionSchema, VArray
-from deker_cluster.dataplane import writing
+from deker_cluster.dataplane import staging
 from deker_cluster.errors import (
     CommitConflictError,
     DekerClientError,
@@ -126,13 +126,13 @@ def test_a_block_that_raises_leaves_nothing(
 def test_a_write_that_fails_is_not_part_of_it(
     client: Client, grid: VArray, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise StorageFullError("no room")
 
     with client.transaction():
         grid[0].update(1)
         with monkeypatch.context() as patched:
-            patched.setattr(writing, "stage", full)
+            patched.setattr(staging, "_stage", full)
             with pytest.raises(StorageFullError):
                 grid[:, 0].update(2)
         with pytest.raises(DekerIndexError):

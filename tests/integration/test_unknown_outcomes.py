@@ -152,11 +152,11 @@ def test_an_interruption_before_the_commit_leaves_nothing(
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("deker_cluster.dataplane.writing.stage", interrupted)
+        patched.setattr("deker_cluster.dataplane.staging._stage", interrupted)
         with pytest.raises(KeyboardInterrupt):
             write(client, grid, 7)
     assert (grid[:].read() == -1).all()

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from deker_cluster.core.ids import new_id
-from deker_cluster.dataplane.stored_tile import fetched_ranges
 from deker_cluster.errors import DekerIntegrityError, DekerValidationError, StorageFullError
 from deker_cluster.tilefile.cache import TileCache
 from deker_cluster.tilefile.index import TileIndex
-from deker_cluster.tilefile.reader import read_region
+from deker_cluster.tilefile.reader import StoredRanges, TileFile, read_region
 from deker_cluster.tilefile.writer import encode_tile
 from deker_cluster.transport.messages import FetchRequest, TileBlob, TileCheck, TileKey
 from deker_workers import tile_store
@@ -57,18 +57,17 @@ def test_what_was_staged_is_fetched(store: TileStore) -> None:
             FetchRequest(keys[0], WHOLE),
         ]
     )
-    first, second, third = reply.tiles
+    first, second, third = reply
     assert second is None
     assert first is not None
     assert third is not None
-    payload = memoryview(reply.payload)
     index = TileIndex.parse(first.index)
     out = np.empty((2, 4), "int32")
-    read_region(index, fetched_ranges(first, payload), part, out, verify=True, executor=None)
+    read_region(index, StoredRanges(first.pieces), part, out, verify=True, executor=None)
     assert (out == CELLS[1:4:2, 2:6] * 2).all()
     whole = np.empty((4, 6), "int32")
     index = TileIndex.parse(third.index)
-    read_region(index, fetched_ranges(third, payload), WHOLE, whole, verify=True, executor=None)
+    read_region(index, StoredRanges(third.pieces), WHOLE, whole, verify=True, executor=None)
     assert (whole == CELLS).all()
 
 
@@ -214,3 +213,69 @@ def test_ids_that_would_lead_out_of_the_shard(store: TileStore, tmp_path: Path, 
         with pytest.raises(DekerValidationError, match="array id"):
             use()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part_bytes", [7, 40, 4096])
+@pytest.mark.parametrize("in_memory", [True, False], ids=["mapped", "read"])
+@pytest.mark.parametrize("own_part_bytes", [0, 30, 4096])
+def test_a_stream_gives_the_same_bytes_from_memory_and_from_disk(
+    store: TileStore,
+    monkeypatch: pytest.MonkeyPatch,
+    part_bytes: int,
+    own_part_bytes: int,
+    in_memory: bool,
+) -> None:
+    monkeypatch.setattr(tile_store, "_OWN_PART_BYTES", own_part_bytes)
+    looked: list[bool] = []
+    look = TileFile.look
+
+    def noted(file: TileFile, ranges: Any) -> Any:
+        found = look(file, ranges) if in_memory else None
+        looked.append(found is not None)
+        return found
+
+    monkeypatch.setattr(TileFile, "look", noted)
+    keys = [TileKey(ARRAY, ordinal, 7) for ordinal in range(3)]
+    store.stage([blob(key, CELLS * (i + 1)) for i, key in enumerate(keys)])
+    part = (slice(0, 4, 3), slice(0, 6, 1))
+    requests = [
+        FetchRequest(keys[0], WHOLE),
+        FetchRequest(TileKey(ARRAY, 9, 7), WHOLE),
+        FetchRequest(keys[1], part),
+        FetchRequest(keys[2], (slice(0, 0, 1), slice(0, 6, 1))),
+    ]
+    heads: list[Any] = []
+    sent = b""
+    for begun, piece in store.stream(requests, part_bytes, bytearray):
+        assert len(memoryview(piece)) <= part_bytes
+        heads += begun
+        sent += bytes(piece)
+    assert len(heads) == len(requests)
+    assert heads[1] is None
+    wanted = b""
+    for request, head in zip(requests, heads, strict=True):
+        if head is not None:
+            content = store.path(request.key).read_bytes()
+            wanted += b"".join(content[at : at + n] for at, n in head.ranges.tolist())
+    assert sent == wanted
+    assert sent
+    if own_part_bytes == 0:
+        assert looked
+        assert set(looked) == {in_memory}
+    if own_part_bytes == 4096:
+        assert not looked, "short runs are read together"
+
+
+def test_a_file_that_was_cut_is_an_error_of_the_stream(
+    store: TileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tile_store, "_OWN_PART_BYTES", 0)
+    key = TileKey(ARRAY, 0, 7)
+    store.stage([blob(key, CELLS)])
+    request = FetchRequest(key, WHOLE)
+    assert list(store.stream([request], 4096, bytearray))
+    path = store.path(key)
+    os.truncate(path, path.stat().st_size - 20)
+    with pytest.raises(DekerIntegrityError, match="ends at byte") as found:
+        list(store.stream([request], 4096, bytearray))
+    assert (found.value.array, found.value.tile) == (ARRAY, 0)

@@ -26,14 +26,26 @@ from deker_cluster.transport.messages import (
     TileCheck,
     TileKey,
 )
+from deker_cluster.transport.wire import TileHead
 from deker_workers.atomic_write import TEMPORARY_PREFIX, final_name, write_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from deker_cluster.tilefile.index import TileIndex
+    from deker_cluster.transport.messages import Buffer
 
 __all__ = ["TileStore"]
+
+_TILES_AT_ONCE = 256
+"""Files that a stream holds open at once."""
+
+_OWN_PART_BYTES = 256 << 10
+"""A run from this size on is sent as it lies in the page cache; shorter ones are copied together:
+a part of its own costs as much. See docs/design/005-transport.md."""
+
+_Run = tuple[TileKey, TileFile, int, int]
+"""Bytes to read: of which tile, from which file, offset, size."""
 
 
 class TileStore:
@@ -71,6 +83,7 @@ class TileStore:
                 [(Path(place), blob.segments) for place, blob in places.items()],
                 fsync=fsync,
                 root=self._root,
+                cached=not all(blob.bulk for blob in blobs),
             )
         except FileExistsError as error:
             if error.filename not in places:
@@ -150,6 +163,98 @@ class TileStore:
                         at += size
         return FetchReply(tuple(located and located[1] for located in found), payload)
 
+    def stream(
+        self, requests: Sequence[FetchRequest], part_bytes: int, allocate: Callable[[int], Buffer]
+    ) -> Iterator[tuple[list[TileHead | None], Buffer]]:
+        """Yield stored bytes in the order of the requests, part by part.
+
+        Parameters
+        ----------
+        part_bytes
+            Length of a part, at most; any may be shorter, or empty.
+        allocate
+            Gives writable memory of that many bytes for what is not sent out of mapped files.
+
+        Yields
+        ------
+        list of TileHead or None
+            Of the tiles that begin in this part.
+        Buffer
+            Stored bytes of those tiles, or of a tile before.
+
+        Raises
+        ------
+        DekerIntegrityError
+            A file is damaged or cannot be read.
+        """
+        with contextlib.ExitStack() as pinned:
+            heads: list[TileHead | None] = []
+            runs: list[_Run] = []
+            total = 0
+            for request in requests:
+                located = self._locate(request, 0, pinned)
+                heads.append(located and TileHead(located[1].index, located[1].ranges))
+                if located is not None:
+                    ranges = located[1].ranges.tolist()
+                    runs += [(request.key, located[0], offset, size) for offset, size in ranges]
+                    total += sum(size for _, size in ranges)
+                if total >= part_bytes or len(heads) == _TILES_AT_ONCE:
+                    yield from self._parts(heads, runs, part_bytes, allocate)
+                    heads, runs, total = [], [], 0
+                    pinned.close()
+            if heads:
+                yield from self._parts(heads, runs, part_bytes, allocate)
+
+    def _parts(
+        self,
+        heads: list[TileHead | None],
+        runs: list[_Run],
+        part_bytes: int,
+        allocate: Callable[[int], Buffer],
+    ) -> Iterator[tuple[list[TileHead | None], Buffer]]:
+        """Give long runs as they lie in memory, and short ones together."""
+        short: list[_Run] = []
+        for key, file, offset, size in runs:
+            if size < _OWN_PART_BYTES:
+                short.append((key, file, offset, size))
+                continue
+            for part in self._read_together(short, part_bytes, allocate):
+                yield heads, part
+                heads = []
+            short = []
+            for at in range(offset, offset + size, part_bytes):
+                length = min(part_bytes, offset + size - at)
+                part = _mapped(file, at, length)
+                if part is None:
+                    (part,) = self._read_together([(key, file, at, length)], length, allocate)
+                yield heads, part
+                heads = []
+        for part in self._read_together(short, part_bytes, allocate):
+            yield heads, part
+            heads = []
+        if heads:
+            yield heads, b""
+
+    def _read_together(
+        self, runs: list[_Run], part_bytes: int, allocate: Callable[[int], Buffer]
+    ) -> Iterator[Buffer]:
+        """Read the runs one after another into as few parts as they fill."""
+        total = sum(size for *_, size in runs)
+        pending = iter(runs)
+        left = 0
+        for begin in range(0, total, part_bytes):
+            part = allocate(min(part_bytes, total - begin))
+            room = memoryview(part)
+            at = 0
+            while at < len(room):
+                if not left:
+                    key, file, offset, left = next(pending)
+                size = min(left, len(room) - at)
+                with self._named(key):
+                    file.read(offset, room[at : at + size])
+                at, offset, left = at + size, offset + size, left - size
+            yield part
+
     def verify(self, checks: Sequence[TileCheck], *, deep: bool) -> list[str | None]:
         """See :meth:`ShardHandle.verify`. Opens anew: what is open may be gone from disk."""
         return [self._problem(check, deep) for check in checks]
@@ -179,7 +284,7 @@ class TileStore:
                 file = pinned.enter_context(self._tiles.pinned(str(self.path(key))))
         except FileNotFoundError:
             return None
-        ranges = stored_ranges(file.index, request.region)
+        ranges = stored_ranges(file.index, request.region, *request.others)
         return file, FetchedTile(file.index.packed, ranges, begin)
 
     @contextlib.contextmanager
@@ -190,6 +295,12 @@ class TileStore:
             raise DekerIntegrityError(
                 error.what, key.array_id, key.ordinal, str(self._root)
             ) from error
+
+
+def _mapped(file: TileFile, offset: int, size: int) -> memoryview | None:
+    """Return stored bytes that are in memory, without a copy; None: they have to be read."""
+    pages = file.look([(offset, size)])
+    return None if pages is None else pages[offset : offset + size].data
 
 
 def _difference(index: TileIndex, check: TileCheck) -> str | None:
