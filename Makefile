@@ -5,6 +5,7 @@ NODES ?= 1
 PROGRAMS ?= 2000
 SCALE ?= 1
 ROWS ?=
+ONLY ?=
 SABOTAGE ?=
 SEED ?= 1
 
@@ -19,18 +20,20 @@ unexport PYTHONPATH
 INSTALLED = from importlib.metadata import version; \
 	[version(name) for name in ("deker-cluster", "hatchling", "mypy", "pytest", "ruff")]
 
-.PHONY: help venv demo test lint bench bench-protocol parity chaos clean
+.PHONY: help venv demo test lint bench bench-full bench-protocol parity chaos clean
 
 help:
 	@echo 'make demo [NODES=3]   real imagery through a cluster on this machine'
 	@echo 'make test             all tests but the long ones (markers chaos and slow)'
 	@echo 'make lint             ruff, mypy, import-linter, contents of the wheel'
-	@echo 'make bench            the quick benchmarks'
+	@echo 'make bench            this package, its peers and the hardware in turns, in less than ten minutes'
+	@echo '                      [ONLY=W1,W5 for some of the workloads]'
+	@echo 'make bench-full       the same with arrays of 1 GiB: about an hour, and 20 GB of disk'
 	@echo 'make bench-protocol   what each step of a small write and read costs'
 	@echo 'make parity           random programs on Deker itself and on this package [PROGRAMS=2000 SEED=1]'
 	@echo 'make chaos            kills, pauses, lost replies, power cuts: what must hold through all of them'
 	@echo '                      [SCALE=0.1 ROWS=1,3 SEED=1 SABOTAGE=3, which must turn row 3 red]'
-	@echo 'make clean            remove both .venv, caches, built packages, what the demo wrote'
+	@echo 'make clean            remove all environments, caches, built packages, what the demo wrote'
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer).'
 
@@ -50,7 +53,11 @@ lint: venv
 	$(BIN)/check-wheel-contents dist
 
 bench: venv
-	$(BIN)/python benchmarks/run.py --quick
+	$(BIN)/python -m benchmarks.suite --size quick $(if $(ONLY),--only $(ONLY))
+
+bench-full: venv
+	$(BIN)/python -m benchmarks.suite --size full $(if $(ONLY),--only $(ONLY))
+	$(BIN)/python -m benchmarks.suite.publish
 
 bench-protocol: venv
 	$(BIN)/python benchmarks/protocol.py
@@ -65,7 +72,7 @@ chaos: venv
 		$(if $(filter file,$(origin SEED)),,--seed $(SEED))
 
 clean:
-	rm -rf .venv .venv-deker dist demo-output .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-deker .bench dist demo-output .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp holds the checksum of pyproject.toml and the folder, since the scripts in .venv name

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
-from measure import WrongResultError
 from rich.console import Console
 from rich.table import Table
 
@@ -54,6 +53,10 @@ SCHEMA = ArraySchema(
         AttributeSchema("cloud", float, primary=False),
     ],
 )
+
+
+class WrongResultError(Exception):
+    """An answer was not what it should be."""
 
 
 @attrs.frozen

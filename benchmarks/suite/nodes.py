@@ -29,8 +29,8 @@ _SERVER_DEADLINE_S = 20.0
 
 
 @contextlib.contextmanager
-def other_node(folder: Path, store_bytes: int) -> Iterator[tuple[str, redis.Redis]]:
-    """Start registry, Ray and shard; give the cluster's address and a plain registry client.
+def other_node(folder: Path, store_bytes: int) -> Iterator[str]:
+    """Start registry, Ray and shard; give the cluster's address.
 
     Parameters
     ----------
@@ -52,8 +52,7 @@ def other_node(folder: Path, store_bytes: int) -> Iterator[tuple[str, redis.Redi
         ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
         uri = f"deker://:{password}@127.0.0.1:{port}/bench"
         start_cluster(parse_uri(uri), folder / "shards")
-        with contextlib.closing(redis.Redis(port=port, password=password)) as plain:
-            yield uri, plain
+        yield uri
 
 
 @contextlib.contextmanager
