@@ -37,8 +37,10 @@ def other_node(folder: Path, store_bytes: int) -> Iterator[str]:
     store_bytes
         Size of each node's object store.
     """
-    # Else shards would yield to the readers they serve. Ray knows it by this spelling only.
+    # Else shards would yield to the readers they serve, and the object store, which is a row of its
+    # own, would pay for fresh pages. Ray knows them by this spelling only.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
+    os.environ["RAY_preallocate_plasma_memory"] = "1"  # noqa: SIM112
     with _registry_server(folder / "registry") as (port, password), contextlib.ExitStack() as undo:
         # Ray's own folder, where others look for a running Ray, is left alone. Paths of sockets
         # are limited to about 100 bytes, so it cannot be under `folder`.
