@@ -98,7 +98,7 @@ class StoredRanges:
             Some of these bytes are not here.
         """
         done = 0
-        while True:
+        while done < len(into):
             at = offset + done
             place = bisect.bisect_right(self._offsets, at) - 1
             begin = at - self._offsets[place] if place >= 0 else 0
@@ -109,8 +109,7 @@ class StoredRanges:
                 return part
             into[done : done + len(part)] = part
             done += len(part)
-            if done == len(into):
-                return into
+        return into
 
 
 def _open_own(path: str | os.PathLike[str], flags: int) -> int:

@@ -10,7 +10,7 @@ import pytest
 from deker_cluster.errors import DekerArrayTypeError, DekerIntegrityError, DekerMetaDataError
 from deker_cluster.tilefile.foreign import index_of_hdf5
 from deker_cluster.tilefile.index import TileIndex
-from deker_cluster.tilefile.reader import TileFile, read_region
+from deker_cluster.tilefile.reader import StoredRanges, TileFile, read_region, stored_ranges
 from deker_cluster.tilefile.writer import patch_tile
 
 WHOLE = (slice(0, 60), slice(0, 100))
@@ -50,10 +50,13 @@ def test_files_of_other_programs_are_read(tmp_path, libver, options):
         read(path, index)
 
 
-def test_chunks_that_were_never_written_are_the_fill_value(tmp_path):
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_chunks_that_were_never_written_are_the_fill_value(tmp_path, compression):
     path = tmp_path / "foreign.h5"
     with h5py.File(path, "w") as file:
-        dataset = file.create_dataset("data", (60, 100), "<f4", chunks=(10, 10), fillvalue=3)
+        dataset = file.create_dataset(
+            "data", (60, 100), "<f4", chunks=(10, 10), fillvalue=3, compression=compression
+        )
         dataset[10:20] = 7
     index = index_of_hdf5(path)
     expected = np.full((60, 100), 3, "<f4")
@@ -68,6 +71,13 @@ def test_chunks_that_were_never_written_are_the_fill_value(tmp_path):
     new = tmp_path / "ours.h5"
     new.write_bytes(b"".join(bytes(buffer) for _, buffer in image.segments))
     np.testing.assert_array_equal(read(new, image.index), expected)
+    for of, written in ((index, path), (image.index, new)):
+        stored = written.read_bytes()
+        ranges = stored_ranges(of, WHOLE).tolist()
+        sent = StoredRanges([(at, stored[at : at + size]) for at, size in ranges])
+        out = np.empty((60, 100), "<f4")
+        read_region(of, sent, WHOLE, out)
+        np.testing.assert_array_equal(out[1:], expected[1:])
 
 
 def test_what_leads_out_of_the_file_is_refused(tmp_path):
