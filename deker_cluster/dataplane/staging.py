@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -22,6 +21,7 @@ from deker_cluster.errors import (
     ShardUnavailableError,
 )
 from deker_cluster.failpoints import failpoint
+from deker_cluster.tilefile.parallel import core_count
 from deker_cluster.transport.messages import TileBlob, TileKey
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def stage_all(
     batches = _batched(array, places, max(1, min(share, _BATCH_BYTES)))
     each = max(array.tile_bytes, _BATCH_BYTES)
     lanes = min(len(batches), threads, max(1, _UNDER_WAY_BYTES // each))
-    processors = len(os.sched_getaffinity(0))
+    processors = core_count()
     helpers = session.executor if parallel and lanes < processors else None
     # All at once they would first only compute, then only wait for the disk.
     turns = threading.BoundedSemaphore(processors if bulk else max(lanes, 1))
