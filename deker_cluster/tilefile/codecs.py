@@ -50,7 +50,8 @@ Pack = Callable[[Bytes, Values], Any]
 class _Pipeline(NamedTuple):
     """How one kind of stored chunk is decoded."""
 
-    unpack: Unpack
+    unpack: Unpack | None
+    """None: Blosc2, which needs to know the chunk's shape."""
     values: Values
     items: tuple[int, ...]
     """What was shuffled: sizes of elements, the last shuffling first."""
@@ -96,8 +97,8 @@ def decode_into(
     unpack, values, items = found
     target = out.reshape(-1).view(np.uint8)
     try:
-        if unpack is _decode_blosc2:
-            if items or not _decode_blosc2_frame(view, out):
+        if unpack is None:
+            if items or not _decode_blosc2(view, out):
                 hdf5_filters.decode(view, mask, filters, out)
         elif not items:
             unpack(view, values, target)
@@ -118,7 +119,7 @@ def _pipeline(filters: Filters, mask: int) -> _Pipeline | None:
     active = [one for place, one in enumerate(filters) if not mask >> place & 1]
     if not _is_direct(active, _DECODERS):
         return None
-    unpack: Unpack = _take_over
+    unpack: Unpack | None = _take_over
     values: Values = ()
     if active and active[-1][0] != SHUFFLE:
         number, values = active.pop()
@@ -222,11 +223,7 @@ def _decode_blosc(stored: memoryview, _: Values, out: Bytes) -> None:
     _check_size(len(_c.blosc_decode(stored, numthreads=1, out=out)), out)
 
 
-def _decode_blosc2(stored: memoryview, values: Values, out: Bytes) -> None:
-    raise NotImplementedError("needs the chunk's shape: see _decode_blosc2_frame")
-
-
-def _decode_blosc2_frame(stored: memoryview, out: np.ndarray[Any, Any]) -> bool:
+def _decode_blosc2(stored: memoryview, out: np.ndarray[Any, Any]) -> bool:
     """Decode a frame into ``out``; False: it is one that only HDF5's filter can decode."""
     frame = parse_frame(stored)
     if frame is None:
@@ -269,14 +266,14 @@ def _encode_blosc(data: Bytes, values: Values) -> Any:
     )
 
 
-_DECODERS: Final[dict[int, Unpack]] = {
+_DECODERS: Final[dict[int, Unpack | None]] = {
     DEFLATE: _decode_deflate,
     LZF: _decode_lzf,
     BLOSC: _decode_blosc,
     LZ4: _decode_lz4,
     BITSHUFFLE: decode_bitshuffle,
     ZSTD: _decode_zstd,
-    BLOSC2: _decode_blosc2,
+    BLOSC2: None,
 }
 
 _ENCODERS: Final[dict[int, Pack]] = {
