@@ -20,6 +20,9 @@ _KEEP_BYTES: Final = 4 << 20
 _IDLE_BYTES: Final = 32 << 20
 """Of what was given back a process keeps so much."""
 
+_WORTH_KEEPING_BYTES: Final = 1 << 20
+"""Smaller blocks cost few page faults; hundreds of them would be looked through each time."""
+
 
 class _Kept(threading.local):
     def __init__(self) -> None:
@@ -44,11 +47,11 @@ _idle: deque[npt.NDArray[np.uint8]] = deque()
 
 
 def borrow(size: int) -> npt.NDArray[np.uint8]:
-    """Return a block of at least ``size`` writable bytes, for whom the caller likes to give it to.
+    """Return a block of at least ``size`` writable bytes, which may be passed to other threads.
 
-    It is an ordinary array: who does not give it back has not lost anything.
+    It is an ordinary array: one that is never given back is freed like any other.
     """
-    for _ in range(len(_idle)):
+    for _ in range(len(_idle) if size >= _WORTH_KEEPING_BYTES else 0):
         try:
             block = _idle.popleft()
         except IndexError:  # another thread was faster
@@ -62,6 +65,8 @@ def borrow(size: int) -> npt.NDArray[np.uint8]:
 
 def give_back(block: npt.NDArray[np.uint8]) -> None:
     """Let others have a block that was borrowed; nobody may look into it any more."""
+    if len(block) < _WORTH_KEEPING_BYTES:
+        return
     _idle.append(block)
     while sum(map(len, tuple(_idle))) > _IDLE_BYTES:
         try:

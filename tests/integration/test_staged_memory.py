@@ -22,12 +22,12 @@ def test_memory_that_a_shard_has_not_acknowledged_is_left_alone(
 ) -> None:
     schema = VArraySchema(
         dtype="int32",
-        dimensions=[DimensionSchema("y", 64), DimensionSchema("x", 64)],
-        arrays_shape=(32, 64),
+        dimensions=[DimensionSchema("y", 1024), DimensionSchema("x", 512)],
+        arrays_shape=(512, 512),
     )
-    options = HDF5Options(chunks=(16, 16), compression_opts=HDF5CompressionOpts("gzip", 4))
+    options = HDF5Options(chunks=(128, 256), compression_opts=HDF5CompressionOpts("gzip", 4))
     array = client.create_collection("packed", schema, options).create()
-    values = np.random.default_rng(3).integers(0, 99, (2, 64, 64), np.int32)
+    values = np.random.default_rng(3).integers(0, 99, (2, 1024, 512), np.int32)
     seen: list[memoryview] = []
     handle = client.session.shards.get(0).handle
     stage = type(handle).stage

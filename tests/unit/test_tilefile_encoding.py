@@ -26,7 +26,8 @@ SHAPES = [
 
 
 @pytest.fixture(autouse=True)
-def nothing_idle():
+def nothing_idle(monkeypatch):
+    monkeypatch.setattr(scratch_module, "_WORTH_KEEPING_BYTES", 1)  # as if all were large
     scratch_module._idle.clear()
     yield
     scratch_module._idle.clear()
@@ -78,6 +79,15 @@ def test_memory_that_was_released_is_used_again_and_no_other(tmp_path):
     for image, expected in ((second, data[1]), (third, data[2])):
         np.testing.assert_array_equal(cells(tmp_path, file_bytes(image)), expected)
     np.testing.assert_array_equal(cells(tmp_path, stored), data[0])
+
+
+def test_small_blocks_are_not_kept(monkeypatch):
+    monkeypatch.setattr(scratch_module, "_WORTH_KEEPING_BYTES", 500)
+    give_back(np.empty(499, np.uint8))
+    assert not scratch_module._idle
+    give_back(np.empty(500, np.uint8))
+    assert len(scratch_module._idle) == 1
+    assert len(borrow(400)) == 400
 
 
 def test_memory_is_given_back_once():
