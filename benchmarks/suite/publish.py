@@ -20,6 +20,7 @@ from benchmarks.suite.contenders import OWN, PEERS
 from benchmarks.suite.environments import environment_python
 from benchmarks.suite.record import Measurement, Missing
 from benchmarks.suite.table import markdown
+from benchmarks.suite.workloads import WORKLOADS
 
 ROOT = Path(__file__).parents[2]
 LATEST = ROOT / "benchmarks" / "results" / "results.json"
@@ -50,7 +51,7 @@ def main() -> None:
     about, measurements, missing = _merged(parser.parse_args().results)
     reasons = tomllib.loads(REASONS.read_text(encoding="utf-8"))
     page = markdown(about, measurements, missing, reasons)
-    PAGE.write_text(_head(about) + "\n" + page, encoding="utf-8")
+    PAGE.write_text(_head(about, measurements) + "\n" + page, encoding="utf-8")
     _draw(measurements)
     print(f"{PAGE}\n{CHART}")
 
@@ -71,8 +72,11 @@ def _merged(paths: list[Path]) -> tuple[dict[str, Any], list[Measurement], list[
     return about, [m for rows in by_workload.values() for m in rows], list(missing)
 
 
-def _head(about: dict[str, Any]) -> str:
+def _head(about: dict[str, Any], measurements: list[Measurement]) -> str:
     size = about["size"].partition(":")[0]
+    measured = {m.workload for m in measurements}
+    absent = [name for name in WORKLOADS if name not in measured]
+    part = f"Not measured in this run: {', '.join(absent)}.\n\n" if absent else ""
     command = "make bench-full" if size == "full" else "make bench"
     return f"""# Results
 
@@ -82,7 +86,7 @@ on {about["machine"]}, {about["date"]}. [docs/benchmarks.md](../docs/benchmarks.
 measured and how; the end of this page, with which versions and settings. Made by
 `python -m benchmarks.suite.publish` from the run's `results.json` and `reasons.toml`.
 
-![How many times as fast as its peers](../docs/images/{CHART.name})
+{part}![How many times as fast as its peers](../docs/images/{CHART.name})
 
 """
 
