@@ -76,6 +76,8 @@ def writer(talk: Talk, root: str, first: int, seed: int) -> None:
                     _deleted_under_a_snapshot(talk, array.parent, value)
             except (CommitConflictError, DekerGenerationError):
                 pass
+            except DekerIntegrityError as error:  # a version that was pinned or current is gone
+                talk(f"a change failed: {error}")
 
 
 def _deleted_under_a_snapshot(talk: Talk, collection: Any, value: int) -> None:

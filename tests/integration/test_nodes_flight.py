@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,12 +105,28 @@ def far_tiles(client: Client, array: VArray) -> list[TileKey]:
     ]
 
 
+def shard_processes() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it ended meanwhile
+            if "ShardActor" in " ".join(process.cmdline()[:1]):
+                found.append(process)
+    return found
+
+
 def kill_shards() -> int:
-    mine = psutil.Process().children(recursive=True)
-    victims = [p for p in mine if "ShardActor" in " ".join(p.cmdline()[:1])]
+    victims = shard_processes()
     for victim in victims:
         victim.kill()
     return len(victims)
+
+
+def await_shards() -> None:
+    """Wait until both run, and no others: after a kill a reader waits for one of them alone."""
+    limit = time.monotonic() + 60
+    while len(found := shard_processes()) != 2:
+        assert time.monotonic() < limit, f"{found} run"
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +167,7 @@ def test_a_stream_that_is_cut_off_by_a_kill_goes_on_after_the_restart(
     requests = [FetchRequest(key, whole) for key in keys] * 8
     tiles = iter(far_handle(client).fetch(requests))
     arrived = [next(tiles)]
+    await_shards()
     assert kill_shards() == 2
     arrived += tiles
     assert len(arrived) == len(requests)
@@ -165,6 +183,7 @@ def test_reads_and_writes_last_through_kills(
     array = make(client, "killed")
     cells = cells_of(3)
     array[:].update(cells)
+    await_shards()
     part_bytes, seen = flight.part_bytes, 0
 
     def deadly(batch: Any) -> memoryview:
@@ -187,6 +206,7 @@ def test_reads_and_writes_last_through_kills(
         return part_batch(part)
 
     monkeypatch.setattr(flight, "part_batch", deadly_too)
+    await_shards()
     client.session.shards.refresh()  # the restarted shard has a handle of its own
     far_handle(client)._lane._rest_until = 0
     array[:].update(cells * 2)
@@ -230,6 +250,7 @@ def test_damage_on_the_other_node_names_the_tile(client: Client) -> None:
         array[:].read()
     assert (found.value.array, found.value.tile) == (array.id, key.ordinal)
     file.unlink()
+    await_shards()
     assert kill_shards() == 2  # they have it open
     with pytest.raises(DekerIntegrityError, match="missing"):
         array[:].read()
