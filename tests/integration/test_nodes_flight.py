@@ -79,9 +79,15 @@ def make(client: Client, name: str, options: HDF5Options | None = None) -> VArra
         dimensions=[DimensionSchema("y", SIDE), DimensionSchema("x", SIDE)],
         vgrid=(4, 4),
     )
-    array = client.create_collection(name, schema, options).create()
-    assert isinstance(array, VArray)
-    return array
+    collection = client.create_collection(name, schema, options)
+    (far,) = [shard.record.number for shard in client.session.shards.all() if shard.root is None]
+    # Ids are random, and so is the placement: enough must go there and back for several parts.
+    while True:
+        array = collection.create()
+        placed = client.session.shards.place(array.id, np.arange(16), 1)
+        if (placed == far).sum() >= 6:
+            assert isinstance(array, VArray)
+            return array
 
 
 def cells_of(seed: int) -> npt.NDArray[np.float64]:
@@ -121,12 +127,16 @@ def kill_shards() -> int:
     return len(victims)
 
 
-def await_shards() -> None:
-    """Wait until both run, and no others: after a kill a reader waits for one of them alone."""
+def await_shards(client: Client) -> None:
+    """Wait until both serve, and no others run: what was read may have come before a kill."""
     limit = time.monotonic() + 60
+    for shard in client.session.shards.all():
+        assert isinstance(shard.handle, ActorShard)
+        actors.call_actor(shard.handle.name, shard.handle.namespace, "ready", deadline_s=60)
     while len(found := shard_processes()) != 2:
         assert time.monotonic() < limit, f"{found} run"
         time.sleep(0.1)
+    client.session.shards.refresh()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +177,7 @@ def test_a_stream_that_is_cut_off_by_a_kill_goes_on_after_the_restart(
     requests = [FetchRequest(key, whole) for key in keys] * 8
     tiles = iter(far_handle(client).fetch(requests))
     arrived = [next(tiles)]
-    await_shards()
+    await_shards(client)
     assert kill_shards() == 2
     arrived += tiles
     assert len(arrived) == len(requests)
@@ -183,7 +193,7 @@ def test_reads_and_writes_last_through_kills(
     array = make(client, "killed")
     cells = cells_of(3)
     array[:].update(cells)
-    await_shards()
+    await_shards(client)
     part_bytes, seen = flight.part_bytes, 0
 
     def deadly(batch: Any) -> memoryview:
@@ -206,8 +216,7 @@ def test_reads_and_writes_last_through_kills(
         return part_batch(part)
 
     monkeypatch.setattr(flight, "part_batch", deadly_too)
-    await_shards()
-    client.session.shards.refresh()  # the restarted shard has a handle of its own
+    await_shards(client)
     far_handle(client)._lane._rest_until = 0
     array[:].update(cells * 2)
     assert sent >= 2
@@ -250,7 +259,7 @@ def test_damage_on_the_other_node_names_the_tile(client: Client) -> None:
         array[:].read()
     assert (found.value.array, found.value.tile) == (array.id, key.ordinal)
     file.unlink()
-    await_shards()
+    await_shards(client)
     assert kill_shards() == 2  # they have it open
     with pytest.raises(DekerIntegrityError, match="missing"):
         array[:].read()
