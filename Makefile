@@ -28,7 +28,7 @@ help:
 	@echo 'make lint             ruff, mypy, import-linter, contents of the wheel'
 	@echo 'make bench            this package, its peers and the hardware in turns, in less than ten minutes'
 	@echo '                      [ONLY=W1,W5 for some of the workloads]'
-	@echo 'make bench-full       the same with arrays of 1 GiB: an hour and a half, and 20 GB of disk'
+	@echo 'make bench-full       the same with arrays of 1 GiB: an hour and three quarters, and 20 GB of disk'
 	@echo 'make bench-protocol   what each step of a small write and read costs'
 	@echo 'make parity           random programs on Deker itself and on this package [PROGRAMS=2000 SEED=1]'
 	@echo 'make chaos            kills, pauses, lost replies, power cuts: what must hold through all of them'
