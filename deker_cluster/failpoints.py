@@ -60,6 +60,8 @@ FAILPOINTS: Final[Mapping[str, str]] = {
     "sweep.forgotten": "the items are forgotten",
     "pin.asked": "before a snapshot's pin is asked for",
     "pin.done": "the pin is held",
+    "move.copied": "copies of tiles are on their new shards, no entry names them",
+    "move.named": "the entries name them, the old files are garbage",
     "delete.asked": "before an array or a collection is deleted",
     "delete.done": "it is deleted in the registry, its journal not flushed",
 }

@@ -24,10 +24,16 @@ import attrs
 
 from deker_cluster.errors import DekerMetaDataError, DekerValidationError
 
-__all__ = ["TileEntry"]
+__all__ = ["TileEntry", "same_file"]
 
 _FORMAT_VERSION = 1
 _HEAD = struct.Struct("<BQQQB")
+
+
+def same_file(a: bytes | None, b: bytes | None) -> bool:
+    """Whether two packed entries are of the same file: they may name different shards."""
+    size = _HEAD.size - 1
+    return a is not None and b is not None and a[:size] == b[:size]
 
 
 @attrs.frozen

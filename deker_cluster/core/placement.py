@@ -51,8 +51,9 @@ class ShardTarget:
     """64-bit key made from the shard's UUID; it decides the draws."""
     weight: float
     """Share of the tiles, relative to the other shards; 0: takes no tiles."""
-    zone: str
-    """Failure domain: copies of a tile avoid sharing one."""
+    domains: tuple[str, ...] = ()
+    """Failure domains, the widest first, as zone, rack and node: copies of a tile avoid sharing
+    them, the wider ones before the narrower. Of all shards as many."""
 
     def __attrs_post_init__(self) -> None:
         if not 0 <= self.number <= _MAX_NUMBER:
@@ -71,10 +72,10 @@ def rank(
 ) -> NDArray[np.int64]:
     """Choose the shards for tiles of one array.
 
-    The first copy goes to the shard with the best score, each further one to the best shard in
-    a zone without a copy; once every zone has one, to the best shard without a copy. The score
-    of a shard is ``-weight / ln(u)`` with ``u`` drawn evenly from (0, 1) by hashing array,
-    tile and shard.
+    The first copy goes to the shard with the best score, each further one to the best of those
+    shards that share the fewest failure domains with a copy: another zone if there is one left,
+    else another rack, else another node, else another shard. The score of a shard is
+    ``-weight / ln(u)`` with ``u`` drawn evenly from (0, 1) by hashing array, tile and shard.
 
     Parameters
     ----------
@@ -110,14 +111,14 @@ def rank(
     numbers = np.array([target.number for target in targets], np.int64)
     keys = np.array([target.key for target in targets], np.uint64)
     weights = np.array([target.weight for target in targets], np.float64)
-    zones = np.unique([target.zone for target in targets], return_inverse=True)[1]
+    domains = _numbered([target.domains for target in targets])
     seed = np.uint64(mix64(array_key))
     chosen = np.empty((len(tiles), copies), np.int64)
     block = max(1, _BLOCK_CELLS // len(targets))
     for begin in range(0, len(tiles), block):
         part = slice(begin, begin + block)
         draws = _mix(_mix(tiles[part] ^ seed)[:, np.newaxis] ^ keys)
-        chosen[part] = numbers[_best(_scores(draws, weights), zones, copies)]
+        chosen[part] = numbers[_best(_scores(draws, weights), domains, copies)]
     return chosen
 
 
@@ -169,16 +170,35 @@ def _scores(draws: NDArray[np.uint64], weights: NDArray[np.float64]) -> NDArray[
     return scores
 
 
-def _best(scores: NDArray[np.float64], zones: NDArray[np.intp], copies: int) -> NDArray[np.intp]:
+def _numbered(domains: Sequence[tuple[str, ...]]) -> NDArray[np.intp]:
+    """Return numbers of the domains, ``(levels, shards)``: those of a rack are its zone's too."""
+    if len({len(each) for each in domains}) > 1:
+        raise DekerValidationError(f"shards with different numbers of failure domains: {domains}")
+    levels = range(1, len(domains[0]) + 1)
+    numbers = [{each[:level]: i for i, each in enumerate(domains)} for level in levels]
+    found = [[numbers[level - 1][each[:level]] for each in domains] for level in levels]
+    return np.array(found, np.intp).reshape(len(levels), len(domains))
+
+
+def _best(scores: NDArray[np.float64], domains: NDArray[np.intp], copies: int) -> NDArray[np.intp]:
     """Return the columns of the chosen shards, ``(tiles, copies)``. Scribbles on ``scores``."""
     rows = np.arange(len(scores))
-    n_zones = int(zones.max()) + 1
-    open_scores = scores.copy() if n_zones > 1 and copies > 1 else scores
     best = np.empty((len(scores), copies), np.intp)
+    # With how many domains of its own, at most, each shard is where a copy is: 0 is another zone.
+    shared = np.zeros(scores.shape, np.int16)
+    taken = len(domains) + 1
     for copy in range(copies):
-        column = (open_scores if copy < n_zones else scores).argmax(axis=1)
+        if copy and len(domains):
+            fewest = shared.min(axis=1, keepdims=True)
+            column = np.where(shared == fewest, scores, -1.0).argmax(axis=1)
+        else:
+            column = scores.argmax(axis=1)
         best[:, copy] = column
+        if copy + 1 == copies:
+            break
+        for level, numbers in enumerate(domains, 1):
+            same = numbers[column][:, np.newaxis] == numbers
+            np.maximum(shared, np.int16(level), out=shared, where=same)
+        shared[rows, column] = taken
         scores[rows, column] = -1.0
-        if copy + 1 < min(copies, n_zones):
-            open_scores[zones[column][:, np.newaxis] == zones] = -1.0
     return best

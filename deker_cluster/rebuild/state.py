@@ -288,6 +288,20 @@ class RegistryState:
             moves=((int(ordinal), new) for ordinal, new in pairs(flat)),
         )
 
+    def _move(self, array: bytes, flat: Sequence[bytes]) -> None:
+        """Put versions on other shards: (ordinal, old entry, new entry), one after another."""
+        found = self.arrays.get(array.decode())
+        if found is None:
+            return
+        for ordinal, old, new in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+            number = int(ordinal)
+            if found.entries.get(number) == old:
+                found.entries[number] = new
+                continue
+            for past in found.history.values():
+                if past.replaced.get(number) == old:
+                    past.replaced[number] = new
+
     def _trim(self, array: bytes, kept: int) -> None:
         self.trim(array.decode(), int(kept))
 
@@ -300,5 +314,6 @@ class RegistryState:
         b"unarray": _unarray,
         b"unindex": _unindex,
         b"commit": _commit,
+        b"move": _move,
         b"trim": _trim,
     }

@@ -91,6 +91,26 @@ class CatalogCalls:
             if name is not None  # a name that points to nothing
         ]
 
+    def update_collection(
+        self, known: CollectionRecord, changes: Mapping[str, Any]
+    ) -> CollectionRecord:
+        """Change some of a collection's record, whatever the rest is now; return it.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The collection has been deleted.
+        """
+        what = f"collection {known.name!r}"
+        old = to_json(known.record, what)
+        while True:
+            record = {**json.loads(old), **changes}
+            reply = self._link.change("update_collection", known.id, old, to_json(record, what))
+            check_collection(reply, known.id)
+            if reply[0] == b"ok":
+                return CollectionRecord(id=known.id, name=known.name, record=record)
+            old = reply[1].decode()
+
     def delete_collection(self, collection_id: str) -> bool:
         """Delete a collection: nobody can use its name, its record or its arrays from now on.
 

@@ -15,7 +15,9 @@ from deker_cluster.registry.history_calls import HistoryCalls
 from deker_cluster.registry.keys import cluster_key
 from deker_cluster.registry.lease_calls import LeaseCalls
 from deker_cluster.registry.link import RegistryLink
+from deker_cluster.registry.membership_calls import MembershipCalls
 from deker_cluster.registry.models import ServerInfo
+from deker_cluster.registry.move_calls import MoveCalls
 from deker_cluster.registry.rebuild_calls import RebuildCalls
 from deker_cluster.registry.report_calls import ReportCalls
 from deker_cluster.registry.tile_calls import TileCalls
@@ -30,12 +32,14 @@ __all__ = ["Registry"]
 
 class Registry(
     ClusterCalls,
+    MembershipCalls,
     CatalogCalls,
     CreationCalls,
     FindCalls,
     TileCalls,
     LeaseCalls,
     CommitCalls,
+    MoveCalls,
     HistoryCalls,
     FeedCalls,
     ReportCalls,
@@ -116,6 +120,11 @@ class Registry(
             reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
         )
         return {name.decode(): value.decode() for name, value in pairs.items()}
+
+    def server_time_s(self) -> float:
+        """Return what the server's clock says, Unix time, s."""
+        seconds, microseconds = self._link.command("TIME")
+        return int(seconds) + int(microseconds) / 1e6
 
     def close(self) -> None:
         """Close the connections; further calls are refused. Idempotent."""

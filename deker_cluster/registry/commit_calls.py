@@ -23,6 +23,7 @@ _REFUSALS = {
     "lease": "the lease of token {ordinal} had ended",
     "tile": "its writer does not hold tile {ordinal} of array {array}",
     "base": "tile {ordinal} of array {array} has changed since it was read",
+    "shard": "shard {ordinal}, which new tiles of array {array} are on, has been declared lost",
 }
 
 _LONGEST_NOTE = 4096
@@ -72,7 +73,7 @@ class CommitCalls:
         ------
         CommitConflictError
             A lease has ended, a tile is of none of the tokens, or its entry is not the base or not
-            what was read.
+            what was read; or a shard that a new entry names has been declared lost.
         DekerInstanceNotExistsError
             An array or its collection has been deleted.
         CommitStateUnknownError

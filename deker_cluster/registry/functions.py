@@ -11,13 +11,13 @@ from importlib.resources import files
 
 __all__ = ["LIBRARY_VERSION", "OLDEST_CLIENT_VERSION", "library_source"]
 
-LIBRARY_VERSION = 5
+LIBRARY_VERSION = 6
 """Raise it with every change under ``lua/``: a server that holds an older one gets the new one.
 
 Newer versions of the library ``deker1`` serve older clients, down to the one below.
 """
 
-OLDEST_CLIENT_VERSION = 5
+OLDEST_CLIENT_VERSION = 6
 """The oldest client, by the version of the library that it brings, that this library serves.
 
 An older one says so when it connects, once the server holds this library: raise it when a function

@@ -5,6 +5,7 @@ Entries are opaque here: bytes that :mod:`deker_cluster.core.manifest` packs and
 
 from __future__ import annotations
 
+import enum
 from typing import Any, Literal
 
 import attrs
@@ -31,6 +32,7 @@ __all__ = [
     "ServerInfo",
     "ShardMap",
     "ShardRecord",
+    "ShardState",
 ]
 
 
@@ -77,6 +79,17 @@ class ClusterRecord:
     epoch: int
     """Grows by one with every change of the shard map."""
     settings: dict[str, Any]
+
+
+class ShardState(enum.StrEnum):
+    """What the cluster thinks of a shard; ``info["state"]`` of its record."""
+
+    UP = "up"
+    DOWN = "down"
+    """It has not been heard of for some seconds: it gets no new tiles, and is read from last."""
+    LOST = "lost"
+    """It has been down for so long that its tiles are copied elsewhere from their other copies.
+    No commit may name it. When it comes back, what is outdated there is deleted first."""
 
 
 @attrs.frozen
@@ -276,13 +289,14 @@ class GarbageItem:
     """Something whose files may be deleted now.
 
     ``entry``: the files that ``entry`` names, as far as the tile's current entry does not name them
-    too. ``staged``: files of version ``token`` of the tile. ``array``: files of the array with
-    versions up to ``token``. ``collection``: everything of ``collection_id``.
+    too. ``moved``: likewise, as far as the history and pins do not name them either. ``staged``:
+    files of version ``token`` of the tile. ``array``: files of the array with versions up to
+    ``token``. ``collection``: everything of ``collection_id``.
     """
 
     member: bytes
     """What :meth:`Registry.forget` takes once the files are gone."""
-    kind: Literal["entry", "staged", "array", "collection"]
+    kind: Literal["entry", "moved", "staged", "array", "collection"]
     array_id: str | None = None
     ordinal: int | None = None
     entry: bytes | None = None
@@ -300,10 +314,9 @@ class GarbageItem:
         """
         # An entry is binary and stands last: it may contain the separator.
         match member.split(b":", 3):
-            case [b"E", array, ordinal, entry]:
-                return cls(
-                    member, "entry", array_id=array.decode(), ordinal=int(ordinal), entry=entry
-                )
+            case [b"E" | b"M" as letter, array, ordinal, entry]:
+                kind: Literal["entry", "moved"] = "entry" if letter == b"E" else "moved"
+                return cls(member, kind, array_id=array.decode(), ordinal=int(ordinal), entry=entry)
             case [b"S", array, ordinal, token]:
                 return cls(
                     member,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deker_cluster.errors import DekerMetaDataError
 from deker_cluster.registry.keys import check_id, check_ordinals
@@ -57,21 +57,37 @@ class ReportCalls:
         DekerMetaDataError
             A manifest is damaged.
         """
-        seq: bytes | int = 0
-        cursor: bytes = b"0"
+        seq, cursor = 0, b"0"
+        while seq >= 0:
+            reply = self._manifests(collection_id, seq, cursor, limit)
+            seq, cursor = int(reply[1]), reply[2]
+            yield from _parts(reply)
+
+    def manifest_page(
+        self, collection_id: str, seq: int = 0, cursor: bytes = b"0", limit: int = _PAGE
+    ) -> tuple[list[ManifestPart], int, bytes]:
+        """Return a page of what :meth:`manifests` iterates over; raises as that does.
+
+        Parameters
+        ----------
+        seq
+            Go on after the array of that number in its collection; 0: from the first one on.
+        cursor
+            Other than ``b"0"``: inside of that array. It serves as long as the server runs.
+
+        Returns
+        -------
+        tuple
+            The entries, and the next page's `seq`, -1 at the end, and `cursor`.
+        """
+        reply = self._manifests(collection_id, seq, cursor, limit)
+        return list(_parts(reply)), int(reply[1]), reply[2]
+
+    def _manifests(self, collection_id: str, seq: int, cursor: bytes, limit: int) -> list[Any]:
         check_id(collection_id, "a collection id")
-        while seq != b"-1":
-            reply = self._link.read("manifests", collection_id, seq, cursor, int(limit))
-            check_collection(reply, collection_id)
-            seq, cursor = reply[1:3]
-            for array_id, generation, flat in zip(*[iter(reply[3:])] * 3, strict=True):
-                try:
-                    values = {int(ordinal): entry for ordinal, entry in pairs(flat)}
-                except ValueError as error:
-                    raise DekerMetaDataError(
-                        f"the manifest of array {_text(array_id)} is damaged: {error}"
-                    ) from error
-                yield ManifestPart(array_id.decode(), generation, values)
+        reply = self._link.read("manifests", collection_id, seq, cursor, int(limit))
+        check_collection(reply, collection_id)
+        return reply
 
     def pending_garbage(self) -> Iterator[GarbageItem]:
         """Iterate over all garbage, due or not; an item may come twice.
@@ -166,6 +182,17 @@ class ReportCalls:
             )
             for (array_id, ordinals), row in zip(wanted, rows, strict=True)
         }
+
+
+def _parts(reply: Sequence[Any]) -> Iterator[ManifestPart]:
+    for array_id, generation, flat in zip(*[iter(reply[3:])] * 3, strict=True):
+        try:
+            values = {int(ordinal): entry for ordinal, entry in pairs(flat)}
+        except ValueError as error:
+            raise DekerMetaDataError(
+                f"the manifest of array {_text(array_id)} is damaged: {error}"
+            ) from error
+        yield ManifestPart(array_id.decode(), generation, values)
 
 
 def _text(stored: bytes) -> str:

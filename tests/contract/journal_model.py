@@ -34,14 +34,19 @@ def stored(registry: Registry) -> State:
     """What is in the registry's keys, as far as it must survive."""
     link, prefix = registry._link, cluster_prefix(registry.name)
     found: State = {}
-    for key in link.command("KEYS", prefix.replace("[", "\\[") + "*"):
-        name = key.decode().removeprefix(prefix)
-        if not name.startswith(_LASTING) or name.endswith(_PASSING):
-            continue
-        if link.command("TYPE", key) in (b"zset", "zset"):
-            found[name] = dict(scores(link.command("ZRANGE", key, 0, -1, "WITHSCORES")))
-        else:
-            found[name] = dict(pairs(flat(link.command("HGETALL", key))))
+    match = prefix.replace("[", "\\[") + "*"
+    for kind in ("zset", "hash"):
+        # Not KEYS and TYPE: the user that a cluster logs in as may not run them.
+        cursor, keys = link.command("SCAN", 0, "MATCH", match, "COUNT", 1_000_000, "TYPE", kind)
+        assert int(cursor) == 0
+        for key in keys:
+            name = key.decode().removeprefix(prefix)
+            if not name.startswith(_LASTING) or name.endswith(_PASSING):
+                continue
+            if kind == "zset":
+                found[name] = dict(scores(link.command("ZRANGE", key, 0, -1, "WITHSCORES")))
+            else:
+                found[name] = dict(pairs(flat(link.command("HGETALL", key))))
     found.pop("histories", None)
     return found
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from deker_cluster.core.ids import new_id
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.dataplane.journaling import Journal
 from deker_cluster.errors import (
     ShardUnavailableError,
 )
+from deker_cluster.integrity.known_files import kept_pasts
 from deker_cluster.rebuild.checkpoint import fold
 from deker_cluster.rebuild.differences import canonical
 from deker_cluster.rebuild.dumping import dump_state
 from deker_cluster.registry.creation_calls import ArrayDraft
 from deker_cluster.registry.keys import cluster_key
 from deker_cluster.registry.models import KeptChanges, Lease
+from deker_cluster.registry.move_calls import Move
 from deker_cluster.registry.replies import pairs
 from deker_cluster.tilefile.cache import TileCache
 from deker_cluster.transport.shard_table import Shard, ShardTable
@@ -153,7 +157,7 @@ class Program:
     def step(self) -> None:
         kinds = (
             [self.create_array] * 3 + [self.create_arrays] + [self.commit] * 12
-            + [self.commit_two] * 3 + [self.update] * 2 + [self.flush] * 3
+            + [self.commit_two] * 3 + [self.update] * 2 + [self.flush] * 3 + [self.move] * 3
             + [self.create_collection, self.delete_collection, self.delete_array, self.retain,
                self.trim, self.clear, self.purge, self.settings, self.fold, self.abandon]
         )  # fmt: skip
@@ -224,6 +228,22 @@ class Program:
     def commit_two(self) -> None:
         if len(self.alive()) > 1:
             self.world.write_all(self.rng.sample(self.alive(), 2))
+
+    def move(self) -> None:
+        """Put some tiles, or what the history keeps of them, on other shards."""
+        if not self.alive():
+            return
+        array, kept = self.rng.choice(self.alive()), self.rng.random() < 0.5
+        if kept:
+            found = [each for _, some in kept_pasts(self.registry, [array]) for each in some]
+        else:
+            found = list(self.registry.all_entries(array).values.items())
+        moves = {}
+        for ordinal, packed in sorted(found):
+            shards = tuple(self.rng.sample(range(4), self.rng.randrange(1, 3)))
+            new = attrs.evolve(TileEntry.unpack(packed), shards=shards).pack()
+            moves[ordinal] = Move(ordinal, packed, new)
+        self.registry.move(array, list(moves.values()), kept=kept)
 
     def update(self) -> None:
         if self.alive():

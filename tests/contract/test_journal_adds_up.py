@@ -6,13 +6,16 @@ import random
 import threading
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from deker_cluster.core.ids import new_id
+from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import (
     DataDirectoryError,
     DekerClientError,
 )
+from deker_cluster.integrity.known_files import kept_pasts
 from deker_cluster.rebuild.checkpoint import fold
 from deker_cluster.rebuild.differences import canonical
 from deker_cluster.rebuild.dumping import dump_state
@@ -20,6 +23,7 @@ from deker_cluster.rebuild.loading import load_state
 from deker_cluster.rebuild.reachable import ReachableShard
 from deker_cluster.rebuild.reconstruct import reconstruct
 from deker_cluster.registry.models import KeptChanges
+from deker_cluster.registry.move_calls import Move
 from deker_workers import journal_store
 from tests.contract.journal_world import Program, World, keys_of, sorted_set
 
@@ -59,6 +63,24 @@ def test_a_dump_beside_writers(world: World) -> None:
     assert len({state.number for state in states}) > 1
     for state in states:
         assert canonical(fold(contents, "the test", state.number)) == canonical(state)
+
+
+def test_a_restored_version_is_moved_once_for_each_that_names_it(world: World) -> None:
+    array = world.array()
+    world.registry.set_retention("c1", KeptChanges(4, None, 100))
+    world.write(array, 1)
+    first = world.registry.entries(array, [1]).values[0]
+    assert first is not None
+    world.write(array, 1)
+    lease = world.take([array], [1])
+    world.registry.commit(lease.token, [(array, [(1, lease.entries[0][0], first)])])
+    elsewhere = attrs.evolve(TileEntry.unpack(first), shards=(1,)).pack()
+    for again in (False, True):
+        assert world.registry.move(array, [Move(1, first, elsewhere)], kept=again) == [True]
+        kept = {packed for _, some in kept_pasts(world.registry, [array]) for _, packed in some}
+        assert (first in kept) is not again
+        world.journal.flush()
+        assert world.agrees()
 
 
 OPERATIONS = 120

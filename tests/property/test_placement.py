@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os.path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -21,6 +22,8 @@ unhurried = settings(deadline=None)
 
 KEYS = st.integers(0, 2**64 - 1)
 TILES = np.arange(64)
+DOMAINS = st.tuples(st.sampled_from("abc"), st.sampled_from("kl"))
+"""Zone and rack: racks of different zones have the same names."""
 
 
 @st.composite
@@ -28,9 +31,14 @@ def clusters(draw: st.DrawFn, at_least: int = 1) -> list[ShardTarget]:
     numbers = draw(st.lists(st.integers(0, 65535), min_size=at_least, max_size=7, unique=True))
     keys = draw(st.lists(KEYS, min_size=len(numbers), max_size=len(numbers), unique=True))
     return [
-        ShardTarget(number, key, draw(st.floats(0.5, 8)), draw(st.sampled_from("abc")))
+        ShardTarget(number, key, draw(st.floats(0.5, 8)), draw(DOMAINS))
         for number, key in zip(numbers, keys, strict=True)
     ]
+
+
+def shared(one: ShardTarget, other: ShardTarget) -> int:
+    """Return how many domains two shards share, the widest first."""
+    return len(os.path.commonprefix([one.domains, other.domains]))  # noqa: RUF071 - of any sequences
 
 
 def one_tile(array: int, tile: int, shards: Sequence[ShardTarget], copies: int) -> list[int]:
@@ -43,8 +51,8 @@ def one_tile(array: int, tile: int, shards: Sequence[ShardTarget], copies: int) 
     left = sorted(shards, key=score, reverse=True)
     chosen: list[ShardTarget] = []
     while len(chosen) < copies:
-        zones = {shard.zone for shard in chosen}
-        best = next((shard for shard in left if shard.zone not in zones), left[0])
+        # The first one of those that share the fewest domains with a chosen one.
+        best = min(left, key=lambda each: max((shared(each, other) for other in chosen), default=0))
         left.remove(best)
         chosen.append(best)
     return [shard.number for shard in chosen]
@@ -110,13 +118,17 @@ def test_more_weight_only_attracts(shards: list[ShardTarget], array: int, more: 
 
 @unhurried
 @given(clusters(), KEYS, st.data())
-def test_copies_share_a_zone_only_when_every_zone_has_one(
+def test_copies_share_a_domain_only_when_every_one_has_a_copy(
     shards: list[ShardTarget], array: int, data: st.DataObject
 ) -> None:
     copies = data.draw(st.integers(1, len(shards)))
-    zone_of = {shard.number: shard.zone for shard in shards}
-    assume(len(set(zone_of.values())) > 1)
+    domains_of = {shard.number: shard.domains for shard in shards}
+    assume(len(shards) > 1)
     for row in rank(array, TILES, shards, copies).tolist():
         assert len(set(row)) == copies
-        first = [zone_of[number] for number in row[: len(set(zone_of.values()))]]
-        assert len(set(first)) == len(first)
+        for level in (1, 2):
+            there = {domains[:level] for domains in domains_of.values()}
+            first = [domains_of[number][:level] for number in row[: len(there)]]
+            # A rack more than a zone has: zones are shared last, so racks of one of them are, too.
+            if level == 1 or len(there) == len({domains[:1] for domains in there}):
+                assert len(set(first)) == len(first)

@@ -73,6 +73,7 @@ end
 --   {"array", cid, aid, seq, primary key or "", 1 | 0 keyed, meta, {index value, ...}}
 --   {"unarray", aid, newest token};  {"unindex", cid} its arrays have no indexes from now on
 --   {"commit", aid, generation, time, token, kept, change number, {ordinal, entry or "", ...}}
+--   {"move", aid, {ordinal, entry, new entry, ...}} the same versions on other shards
 --   {"trim", aid, kept} history records below generation kept are gone; in a commit 0: all are
 -- Of most commits, and of what was made, the tile files tell as well. A record is "untold" when they
 -- do not: journal:untold has the number of the newest one that may not be on disk yet. A write that

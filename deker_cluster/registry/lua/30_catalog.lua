@@ -141,6 +141,22 @@ reading('collections', function(p, args)
   return reply
 end)
 
+-- update_collection: ARGV operation, id, record, new record.
+-- Returns {"ok"} | {"gone"} | {"other", record}: it is another one, nothing was changed
+changing('update_collection', function(p, args)
+  local key = p .. 'c:' .. args[2]
+  local record = redis.call('HGET', key, 'record')
+  if not record then
+    return {'gone'}, false
+  elseif record ~= args[3] then
+    return {'other', record}, false
+  end
+  redis.call('HSET', key, 'record', args[4])
+  journal(p, {'collection', args[2], {'record', args[4]}})
+  next_epoch(p) -- where its tiles should be may have changed
+  return {'ok'}
+end)
+
 -- delete_collection: ARGV operation, id. Returns {"ok", 1 | 0}: whether it was there.
 -- From now on nobody can use its arrays; purge_collection removes them piece by piece.
 changing('delete_collection', function(p, args)

@@ -9,6 +9,7 @@
 -- wake:<id>: list that has an element when the waiter should ask again
 -- garbage: zset -> when the item may be deleted, in ms. Items:
 --   "E:<aid>:<ordinal>:<entry>" an entry that nothing can be read by any more
+--   "M:<aid>:<ordinal>:<entry>" an entry after whose tile was moved: what only it names
 --   "S:<aid>:<ordinal>:<token>" a version that was leased and never committed
 --   "A:<aid>:<token>"           all versions of an array up to token;   "C:<cid>" a collection
 

@@ -72,11 +72,16 @@ local function find_obstacle(p, tokens, groups, reads, now)
         return 'base', group.array, ordinals[i]
       end
     end
+    local lost = lost_shard(p, group.columns[3], 1, 1)
+    if lost then
+      return 'shard', group.array, lost
+    end
   end
   for _, group in ipairs(reads) do
     local entries = values_of(p .. 'a:' .. group.array .. ':m', group.columns[1])
     for i = 1, group.n do
-      if (entries[i] or '') ~= group.columns[2][i] then
+      -- It may have been moved to other shards since it was read.
+      if not same_file(entries[i] or '', group.columns[2][i]) then
         return 'base', group.array, group.columns[1][i]
       end
     end
@@ -146,7 +151,8 @@ end
 -- collection id or "", rows, that many times (ordinal, entry). Each array once in each list.
 -- Returns {"ok", array id, generation, ...} | {"refused", word, array id or "", ordinal or ""}:
 --   "gone" the array was deleted, "lease" the lease of a token (in the place of the ordinal) has
---   ended, "tile" no token holds this tile, "base" the tile's entry is another one.
+--   ended, "tile" no token holds this tile, "base" the tile's entry is another one, "shard" a new
+--   entry names a shard (in the place of the ordinal) that is lost.
 -- A refusal ends the transaction too.
 changing('commit', function(p, args)
   local untold, k, tokens, now = args[2] == '1', tonumber(args[3]), {}, now_ms()
