@@ -33,6 +33,7 @@ from deker_cluster.log import set_logging_level
 from deker_cluster.memory import require_memory
 from deker_cluster.names import validate_collection_name
 from deker_cluster.registry.models import CollectionRecord
+from deker_cluster.replication import checked_replication
 from deker_cluster.retention import Retention, checked_retention
 from deker_cluster.storage_size import storage_size
 from deker_cluster.transaction import Transacting
@@ -148,6 +149,7 @@ class Client(Transacting):
         storage_adapter_type: str | None = None,
         *,
         retention: Retention | None = None,
+        replication: int = 1,
     ) -> Collection:
         """Make a collection.
 
@@ -159,6 +161,9 @@ class Client(Transacting):
             ``"HDF5StorageAdapter"``, which is what None stands for: there is no other.
         retention
             How long old generations of the arrays stay readable; None: ``Retention()``.
+        replication
+            How many shards hold each tile, 1 to 5, in different failure domains as far as there
+            are so many: with 2 or more, the loss of a node loses nothing.
 
         Raises
         ------
@@ -169,7 +174,8 @@ class Client(Transacting):
         DekerStorageError
             Another storage adapter.
         DekerValidationError
-            The name, the schema or the options cannot be accepted; nothing was changed.
+            The name, the schema or the options cannot be accepted, or there are fewer shards than
+            copies; nothing was changed.
         """
         name = validate_collection_name(name)
         if storage_adapter_type not in (None, STORAGE_ADAPTER):
@@ -185,8 +191,11 @@ class Client(Transacting):
                 self._options.memory_limit_bytes,
                 lambda: f"a tile {tile_shape} of {schema.dtype} of collection {name!r}",
             )
+        copies = checked_replication(replication, self.session)
         record = CollectionRecord(
-            id=new_id(), name=name, record=collection_record(name, schema, collection_options)
+            id=new_id(),
+            name=name,
+            record=collection_record(name, schema, collection_options, copies),
         )
         self.session.registry.create_collection(name, record.id, record.record, kept)
         settle(self.session)
@@ -242,9 +251,10 @@ class Client(Transacting):
         to_file: bool | str | Path = False,
         collection: str | None = None,
     ) -> IntegrityReport:
-        """Look for damage, print what was found, and return it; nothing is changed.
+        """Look for damage, print what was found, and return it.
 
-        Others may read and write meanwhile.
+        Others may read and write meanwhile. Nothing is changed here; of files that have other
+        copies the coordinator is told, and mends them.
 
         Parameters
         ----------

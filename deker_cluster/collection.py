@@ -18,6 +18,7 @@ from deker_cluster.errors import (
 )
 from deker_cluster.filters import FilteredManager
 from deker_cluster.managers import ArrayManager
+from deker_cluster.replication import checked_replication
 from deker_cluster.retention import Retention, checked_retention
 from deker_cluster.schemas import ArraySchema, VArraySchema
 from deker_cluster.tiles import TileManager
@@ -97,6 +98,32 @@ class Collection(DescribedCollection):
         kept = checked_retention(retention).kept
         with self.naming():
             self.session.registry.set_retention(self.id, kept)
+        settle(self.session)
+
+    def set_replication(self, replication: int) -> None:
+        """Change how many shards hold each tile.
+
+        What is written through this handle from now on has so many copies. The coordinator makes
+        or drops those of what is stored, and of what others write who have opened the collection
+        before; :attr:`replication` of such a handle is the number that it goes by.
+
+        Parameters
+        ----------
+        replication
+            1 to 5.
+
+        Raises
+        ------
+        DekerInstanceNotExistsError
+            The collection has been deleted.
+        DekerValidationError
+            It is no such number, or the cluster has fewer shards; nothing was changed.
+        """
+        copies = checked_replication(replication, self.session)
+        with self.naming():
+            self._record = self.session.registry.update_collection(
+                self._record, {"replication": copies}
+            )
         settle(self.session)
 
     @property

@@ -51,7 +51,10 @@ def checked_tile_shape(name: str, schema: object, options: object) -> tuple[int,
 
 
 def collection_record(
-    name: str, schema: ArraySchema | VArraySchema, options: HDF5Options | None
+    name: str,
+    schema: ArraySchema | VArraySchema,
+    options: HDF5Options | None,
+    replication: int = 1,
 ) -> dict[str, Any]:
     """Return what the registry stores of a new collection."""
     return {
@@ -61,7 +64,7 @@ def collection_record(
         "options": None if options is None else options.as_dict,
         "storage_adapter": STORAGE_ADAPTER,
         "metadata_version": METADATA_VERSION,
-        "replication": 1,
+        "replication": replication,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 import msgpack
 import xxhash
 
-from deker_cluster.core.ids import array_key
-from deker_cluster.core.placement import ShardTarget, rank
+from deker_cluster.core.placement import rank
 from deker_cluster.errors import (
+    ClusterNotFoundError,
     DekerBaseApplicationError,
     DekerMetaDataError,
     RegistryRewoundError,
@@ -24,7 +25,9 @@ from deker_cluster.rebuild.batches import record_digest
 from deker_cluster.rebuild.checkpoint import fold, pack_state
 from deker_cluster.rebuild.dumping import dump_state
 from deker_cluster.rebuild.paging import PAGE, whole_batch
+from deker_cluster.registry.models import ShardState
 from deker_cluster.transport.messages import JournalPosition
+from deker_cluster.transport.shard_table import placement_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -106,7 +109,7 @@ class Journal:
 
     def compact(self) -> None:
         """Let the shards fold journals that have grown long; what fails is logged."""
-        for shard in self._shards.all():
+        for shard in self._up():
             try:
                 if shard.handle.journal_compact(fsync=self._fsync):
                     logger.info("the journal on shard %s was folded", shard.name)
@@ -178,6 +181,8 @@ class Journal:
 
     def _look(self) -> JournalPosition:
         """Ask the shards how much of the journal they hold."""
+        with contextlib.suppress(ClusterNotFoundError):  # the registry's page tells it better
+            self._shards.refresh()  # one that is known to be down would be waited for
         found = self._each(self._holders(), lambda shard: shard.handle.journal_position())
         return max(found.values(), key=lambda position: position.number)
 
@@ -220,7 +225,7 @@ class Journal:
 
     def _checkpoint(self, number: int) -> bytes:
         """Return a state that holds a record: from a shard, or else from the registry."""
-        for shard in self._shards.all():
+        for shard in self._up():
             try:
                 if shard.handle.journal_position().number >= number:
                     state = fold(shard.handle.journal_contents(), f"shard {shard.name}")
@@ -230,24 +235,21 @@ class Journal:
                 logger.warning("the journal on shard %s was passed over: %s", shard.name, error)
         return pack_state(dump_state(self._registry))
 
+    def _up(self) -> list[Shard]:
+        return [shard for shard in self._shards.all() if shard.state == ShardState.UP]
+
     def _holders(self) -> list[Shard]:
         """Return the shards that hold the journal, as every process finds them."""
         shards = self._shards.all()
         if not shards:
             self._shards.refresh()
             shards = self._shards.all()
-        up = [shard for shard in shards if shard.record.info.get("state", "up") == "up"] or shards
+        up = self._up() or shards
+        up = [shard for shard in up if not shard.draining] or up
         if not up:
             raise ShardUnavailableError("the cluster has no shard that could hold its journal")
-        targets = [
-            ShardTarget(
-                number=shard.record.number,
-                key=array_key(shard.record.uuid),
-                weight=1.0,  # also of those that take no tiles
-                zone=str(shard.record.info.get("zone", shard.record.uuid)),
-            )
-            for shard in up
-        ]
+        # With a weight also of those that take no tiles.
+        targets = [placement_target(shard.record, 1.0) for shard in up]
         chosen = rank(self._key, [0], targets, min(COPIES, len(targets)))[0].tolist()
         return [shard for shard in up if shard.record.number in chosen]
 

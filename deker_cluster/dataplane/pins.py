@@ -12,18 +12,22 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+import numpy as np
 
 from deker_cluster.core.fixed_manifest import FixedManifest
 from deker_cluster.core.ids import new_id
 from deker_cluster.dataplane.stored_tile import missing_file
-from deker_cluster.errors import DekerBaseApplicationError, DekerGenerationError
+from deker_cluster.errors import (
+    DekerBaseApplicationError,
+    DekerGenerationError,
+    DekerInstanceNotExistsError,
+)
 from deker_cluster.failpoints import failpoint
 from deker_cluster.registry.models import Entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     import numpy.typing as npt
 
     from deker_cluster.dataplane.stored_tile import VersionGoneError
@@ -43,9 +47,12 @@ _TRY_AGAIN_S: Final = 5.0
 _keepers: weakref.WeakSet[PinKeeper] = weakref.WeakSet()
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class PinnedGeneration:
-    """One generation of an array: an :class:`.EntrySource` that needs no registry."""
+    """One generation of an array: an :class:`.EntrySource` that needs no registry.
+
+    Only when tiles were moved to other shards it asks where.
+    """
 
     keeper: PinKeeper
     pin_id: str
@@ -61,7 +68,7 @@ class PinnedGeneration:
         return Entries(self.generation, self.epoch, self.manifest.look_up(ordinals))
 
     def look_again(self, gone: VersionGoneError) -> None:
-        """Raise why a file is not there: what a pin names does not change.
+        """Look where a tile was moved, or raise why its file is not there.
 
         Raises
         ------
@@ -76,7 +83,11 @@ class PinnedGeneration:
                 "files of it are deleted: a pickled snapshot must be opened within "
                 f"{PIN_TTL_S / 60:.0f} minutes, or stay open where it was made; take another one"
             ) from gone
-        raise missing_file(gone) from gone
+        ordinal = np.array([gone.key.ordinal])
+        latest = self.keeper.manifest_now(self)
+        if latest is None or latest.look_up(ordinal) == self.manifest.look_up(ordinal):
+            raise missing_file(gone) from gone
+        self.manifest = latest
 
 
 class _Pin:
@@ -195,6 +206,14 @@ class PinKeeper:
         if pin is None or pin.lost:
             return True
         return not self._registry.renew_pin(pin_id, PIN_TTL_S)
+
+    def manifest_now(self, pinned: PinnedGeneration) -> FixedManifest | None:
+        """Return what a pinned generation is made of; None if its array was deleted."""
+        try:
+            found = self._registry.pin(pinned.array_id, None, pinned.pin_id, PIN_TTL_S)
+        except DekerInstanceNotExistsError:
+            return None
+        return FixedManifest(found.values)
 
     def stay_awake(self) -> None:
         """Start the thread in a process that was forked from one which holds pins."""

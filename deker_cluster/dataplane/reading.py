@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
@@ -13,12 +14,15 @@ import numpy.typing as npt
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.core.only_tile import only_tile
 from deker_cluster.core.planning import plan
+from deker_cluster.dataplane.holders import Choice, HolderFailedError, Holders
 from deker_cluster.dataplane.remote import RemoteTile, read_remote, remote_calls
 from deker_cluster.dataplane.stored_tile import (
     VersionGoneError,
     check_digest,
+    failing_over,
     missing_file,
     raise_named,
+    report_damage,
 )
 from deker_cluster.errors import (
     CommitConflictError,
@@ -41,7 +45,6 @@ if TYPE_CHECKING:
     from deker_cluster.dataplane.session import Session
     from deker_cluster.dataplane.tiled_array import TiledArray
     from deker_cluster.registry.models import Entries
-    from deker_cluster.transport.shard_table import Shard
 
 __all__ = ["EntrySource", "Part", "TileParts", "present_entries", "read", "read_tiles"]
 
@@ -88,7 +91,7 @@ class _Job(NamedTuple):
     ordinal: int
     parts: Sequence[Part]
     entry: TileEntry
-    shard: Shard
+    choice: Choice
 
 
 class _PresentEntries:
@@ -228,22 +231,57 @@ def _read_entries(
     entries: Entries,
     total_bytes: int,
 ) -> None:
-    local: list[_Job] = []
-    remote: list[RemoteTile] = []
+    wanted: list[tuple[TileParts, TileEntry]] = []
     for tile, packed in zip(tiles, entries.values, strict=True):
         if packed is None:
             for part in tile.parts:
                 part.base[part.target] = array.fill
-            continue
-        entry = TileEntry.unpack(packed)
-        shard = session.shards.nearest(entry.shards)
-        if shard.root is not None:
-            local.append(_Job(tile.ordinal, tile.parts, entry, shard))
         else:
-            remote.append(RemoteTile(tile.ordinal, tile.parts, entry, shard))
+            wanted.append((tile, TileEntry.unpack(packed)))
+    holders = Holders(session.shards)
+    while True:
+        done: list[_Job | RemoteTile] = []
+        try:
+            _read_wanted(session, array, wanted, holders, total_bytes, done)
+        except HolderFailedError as failure:
+            holders.learn(failure)
+            here = _whole(done)
+            wanted = [each for each in wanted if each[0].ordinal not in here]
+        else:
+            break
+    report_damage(session, holders)
+
+
+def _whole(done: Iterable[_Job | RemoteTile]) -> set[int]:
+    """Return the ordinals of the tiles that are in their places."""
+    counts = Counter[int]()
+    whole = set()
+    for item in done:
+        counts[item.ordinal] += 1
+        if isinstance(item, _Job) or counts[item.ordinal] == item.pieces:
+            whole.add(item.ordinal)
+    return whole
+
+
+def _read_wanted(
+    session: Session,
+    array: TiledArray,
+    wanted: Sequence[tuple[TileParts, TileEntry]],
+    holders: Holders,
+    total_bytes: int,
+    done: list[_Job | RemoteTile],
+) -> None:
+    local: list[_Job] = []
+    remote: list[RemoteTile] = []
+    for tile, entry in wanted:
+        choice = holders.choose(tile.ordinal, entry.shards)
+        if choice.shard.root is not None:
+            local.append(_Job(tile.ordinal, tile.parts, entry, choice))
+        else:
+            remote.append(RemoteTile(tile.ordinal, tile.parts, entry, choice))
     calls = remote_calls(array, remote) if remote else []
     if len(calls) == 1 and not local:
-        read_remote(session, array, calls[0])
+        read_remote(session, array, calls[0], done)
         return
     if not remote and len(local) == 1:
         _read_local(session, array, local[0], session.executor)
@@ -251,20 +289,23 @@ def _read_entries(
     if not remote and total_bytes <= _TOGETHER_BYTES and len(local) <= _TOGETHER_TILES:
         _read_together(session, array, local)
         return
+
+    def bring_local(job: _Job) -> None:
+        _read_local(session, array, job, None)
+        done.append(job)
+
     if not remote:
         # What is in memory is read fastest by as many threads as there are cores.
-        run_all(
-            [partial(_read_local, session, array, job, None) for job in local], session.executor
-        )
+        run_all([partial(bring_local, job) for job in local], session.executor)
         return
     turns = threading.Semaphore(core_count())
 
     def bring(item: _Job | Sequence[RemoteTile]) -> None:
         if isinstance(item, _Job):
             with turns:
-                _read_local(session, array, item, None)
+                bring_local(item)
         else:
-            read_remote(session, array, item)
+            read_remote(session, array, item, done)
 
     work: list[_Job | Sequence[RemoteTile]] = [*calls, *local]
     session.run_all(bring, work)
@@ -324,8 +365,10 @@ def _run_named(task: Callable[[], None], array: TiledArray, job: _Job) -> None:
 
 def _path(array: TiledArray, job: _Job) -> str:
     # Text, as joining paths takes a tenth of a small read.
-    return f"{job.shard.root}/{tile_path(array.id, job.ordinal, job.entry.version)}"
+    return f"{job.choice.shard.root}/{tile_path(array.id, job.ordinal, job.entry.version)}"
 
 
 def _raise_named(error: OSError | DekerIntegrityError, array: TiledArray, job: _Job) -> NoReturn:
-    raise_named(error, TileKey(array.id, job.ordinal, job.entry.version), job.shard.name)
+    key = TileKey(array.id, job.ordinal, job.entry.version)
+    with failing_over(key, job.choice):
+        raise_named(error, key, job.choice.shard.name)

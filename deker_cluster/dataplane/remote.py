@@ -7,16 +7,18 @@ flight stays below the number of threads times :data:`_PART_BYTES`, or the cells
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deker_cluster.core.cutting import cut_region
 from deker_cluster.core.planning import split_by_bytes
 from deker_cluster.core.regions import region_shape
 from deker_cluster.dataplane.stored_tile import (
     VersionGoneError,
+    arriving_tiles,
     check_digest,
-    shard_errors,
+    failing_over,
     tile_errors,
 )
 from deker_cluster.tilefile.index import TileIndex
@@ -25,13 +27,13 @@ from deker_cluster.tilefile.source import StoredRanges
 from deker_cluster.transport.messages import FetchRequest, TileKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from deker_cluster.core.manifest import TileEntry
+    from deker_cluster.dataplane.holders import Choice
     from deker_cluster.dataplane.reading import Part
     from deker_cluster.dataplane.session import Session
     from deker_cluster.dataplane.tiled_array import TiledArray
-    from deker_cluster.transport.shard_table import Shard
 
 __all__ = ["RemoteTile", "read_remote", "remote_calls"]
 
@@ -52,14 +54,17 @@ class RemoteTile(NamedTuple):
     ordinal: int
     parts: Sequence[Part]
     entry: TileEntry
-    shard: Shard
+    choice: Choice
+    pieces: int = 1
+    """Into how many of these the tile was cut."""
 
 
 def remote_calls(array: TiledArray, tiles: Sequence[RemoteTile]) -> list[list[RemoteTile]]:
     """Split what is to be read on other nodes into calls, each to one shard."""
-    by_shard: dict[int, list[RemoteTile]] = {}
+    by_shard: dict[tuple[int, bool], list[RemoteTile]] = {}
     for tile in tiles:
-        by_shard.setdefault(tile.shard.record.number, []).extend(_cut(array, tile))
+        key = tile.choice.shard.number, tile.choice.hasty
+        by_shard.setdefault(key, []).extend(_cut(array, tile))
     calls: list[list[RemoteTile]] = []
     for group in by_shard.values():
         sizes = [_stored_bytes(array, tile) for tile in group]
@@ -68,17 +73,19 @@ def remote_calls(array: TiledArray, tiles: Sequence[RemoteTile]) -> list[list[Re
     return calls
 
 
-def _cut(array: TiledArray, tile: RemoteTile) -> Iterator[RemoteTile]:
+def _cut(array: TiledArray, tile: RemoteTile) -> list[RemoteTile]:
     max_cells = max(_PART_BYTES // array.dtype.itemsize, 1)
     if len(tile.parts) > 1 or _cells(tile.parts[0]) <= max_cells:
         # Several small parts of one tile share chunks, which are fetched once.
-        yield tile
-        return
+        return [tile]
     (part,) = tile.parts
     chunk = array.options.resolve_chunks(array.grid.tile_shape, array.dtype)
     target = part.target or tuple(slice(0, cells) for cells in region_shape(part.source))
-    for source, place in cut_region(part.source, target, chunk or (1,) * len(target), max_cells):
-        yield tile._replace(parts=[part._replace(source=source, target=place)])
+    cuts = list(cut_region(part.source, target, chunk or (1,) * len(target), max_cells))
+    return [
+        tile._replace(parts=[part._replace(source=source, target=place)], pieces=len(cuts))
+        for source, place in cuts
+    ]
 
 
 def _cells(part: Part) -> int:
@@ -91,8 +98,18 @@ def _stored_bytes(array: TiledArray, tile: RemoteTile) -> int:
     return tile.entry.stored_bytes * min(sum(map(_cells, tile.parts)), extent) // extent
 
 
-def read_remote(session: Session, array: TiledArray, tiles: Sequence[RemoteTile]) -> None:
+def read_remote(
+    session: Session,
+    array: TiledArray,
+    tiles: Sequence[RemoteTile],
+    done: list[Any],
+) -> None:
     """Make one call to a shard, and decode what comes into its place.
+
+    Parameters
+    ----------
+    done
+        Gets those of `tiles` that are in their places.
 
     Raises
     ------
@@ -102,8 +119,10 @@ def read_remote(session: Session, array: TiledArray, tiles: Sequence[RemoteTile]
         It is damaged, or was on its way.
     ShardUnavailableError
         The shard does not answer, or cannot work with its files.
+    HolderFailedError
+        One of these, and the tile has another holder.
     """
-    shard = tiles[0].shard
+    choice = tiles[0].choice
     requests = [
         FetchRequest(
             TileKey(array.id, tile.ordinal, tile.entry.version),
@@ -112,19 +131,19 @@ def read_remote(session: Session, array: TiledArray, tiles: Sequence[RemoteTile]
         )
         for tile in tiles
     ]
-    with shard_errors(shard.name):
-        arriving = iter(shard.handle.fetch(requests))
-    for tile, request in zip(tiles, requests, strict=True):
-        with shard_errors(shard.name):
-            arrived = next(arriving)
-        if arrived is None:
-            raise VersionGoneError(request.key, shard.name)
-        with tile_errors(request.key, shard.name):
-            index = TileIndex.parse(arrived.index)
-            check_digest(index, tile.entry)
-            read_regions(
-                index,
-                StoredRanges(arrived.pieces),
-                [(part.source, part.base[part.target]) for part in tile.parts],
-                verify=session.options.verify,
-            )
+    with contextlib.closing(arriving_tiles(choice, requests)) as arriving:
+        for tile, request in zip(tiles, requests, strict=True):
+            with failing_over(request.key, tile.choice):
+                arrived = next(arriving)
+                if arrived is None:
+                    raise VersionGoneError(request.key, choice.shard.name)
+                with tile_errors(request.key, choice.shard.name):
+                    index = TileIndex.parse(arrived.index)
+                    check_digest(index, tile.entry)
+                    read_regions(
+                        index,
+                        StoredRanges(arrived.pieces),
+                        [(part.source, part.base[part.target]) for part in tile.parts],
+                        verify=session.options.verify,
+                    )
+            done.append(tile)

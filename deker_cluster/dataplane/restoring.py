@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deker_cluster.core.manifest import TileEntry
+from deker_cluster.core.manifest import TileEntry, same_file
 from deker_cluster.dataplane.staging import (
     Change,
     Place,
@@ -18,8 +18,7 @@ from deker_cluster.dataplane.stored_tile import (
     VersionGoneError,
     WantedTile,
     missing_file,
-    stored_tiles,
-    tile_errors,
+    using_stored_tiles,
 )
 from deker_cluster.errors import CommitConflictError, DekerTransactionError
 from deker_cluster.tilefile.writer import patch_tile
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from deker_cluster.dataplane.session import Session
     from deker_cluster.dataplane.staging import Told
+    from deker_cluster.dataplane.stored_tile import StoredTile
     from deker_cluster.dataplane.tiled_array import TiledArray
     from deker_cluster.registry.models import Lease
     from deker_cluster.tilefile.image import TileImage
@@ -78,7 +78,9 @@ def restore(session: Session, array: TiledArray, past: Mapping[int, bytes]) -> i
 
     for _ in range(_ATTEMPTS):
         present = session.registry.all_entries(array.id, array.collection_id)
-        if present.values == past:
+        if present.values.keys() == past.keys() and all(
+            same_file(entry, past[ordinal]) for ordinal, entry in present.values.items()
+        ):
             return present.generation
         ordinals = sorted(present.values.keys() | past.keys())
         try:
@@ -97,7 +99,12 @@ def _put(
     past: Mapping[int, bytes],
     places: Sequence[Place],
 ) -> list[Change]:
-    moved = [place for place in places if past.get(place.ordinal) != place.base]
+    moved = [
+        place
+        for place in places
+        if (place.base or place.ordinal in past)
+        and not same_file(past.get(place.ordinal), place.base)
+    ]
     changes = [
         Change(place.ordinal, place.base, None) for place in moved if place.ordinal not in past
     ]
@@ -123,26 +130,30 @@ def _images(
         entry = TileEntry.unpack(past[place.ordinal])
         key = TileKey(array.id, place.ordinal, entry.version)
         wanted.append(WantedTile(key, entry, array.grid.tile_extent(place.ordinal)))
-    images = []
+
+    def make(found: dict[int, StoredTile]) -> list[TileImage]:
+        return [
+            _taken_over(array, token, place, found[place.ordinal], told_there) for place in batch
+        ]
+
     try:
-        with stored_tiles(session, wanted) as found:
-            for place in batch:
-                tile = found[place.ordinal]
-                meta = array.tile_meta(
-                    place.ordinal, token, replaces=place.base, **told_there._asdict()
-                )
-                # A change of no cells: all chunks are taken over as stored.
-                nothing = (slice(0, 0),) * len(tile.index.shape)
-                with tile_errors(tile.key, tile.shard):
-                    image = patch_tile(
-                        tile.index,
-                        tile.source,
-                        nothing,
-                        np.empty((0,) * len(nothing), tile.index.dtype),
-                        meta=meta,
-                        fill_value=array.fill,
-                    )
-                images.append(image)
+        return using_stored_tiles(session, wanted, make)
     except VersionGoneError as gone:
         raise missing_file(gone) from gone
-    return images
+
+
+def _taken_over(
+    array: TiledArray, token: int, place: Place, tile: StoredTile, told_there: Told
+) -> TileImage:
+    meta = array.tile_meta(place.ordinal, token, replaces=place.base, **told_there._asdict())
+    # A change of no cells: all chunks are taken over as stored.
+    nothing = (slice(0, 0),) * len(tile.index.shape)
+    with tile.errors():
+        return patch_tile(
+            tile.index,
+            tile.source,
+            nothing,
+            np.empty((0,) * len(nothing), tile.index.dtype),
+            meta=meta,
+            fill_value=array.fill,
+        )

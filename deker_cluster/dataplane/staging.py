@@ -12,8 +12,8 @@ import numpy as np
 from deker_cluster.core.boxes import note_of, tiles_box
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.core.planning import split_by_bytes
+from deker_cluster.dataplane.copies import put_copies
 from deker_cluster.dataplane.settling import settle
-from deker_cluster.dataplane.stored_tile import shard_errors
 from deker_cluster.errors import (
     CommitStateUnknownError,
     DekerBaseApplicationError,
@@ -317,17 +317,14 @@ def _stage(
         )
         for place, image in zip(batch, images, strict=True)
     ]
-    for number in batch[0].shards:
-        shard = session.shards.get(number)
-        with shard_errors(shard.name):
-            shard.handle.stage(blobs, fsync=session.options.durability == "fsync")
+    held = put_copies(session, blobs, batch[0].shards)
     return [
         Change(
             place.ordinal,
             place.base,
-            TileEntry(token, image.digest, image.total_bytes, place.shards).pack(),
+            TileEntry(token, image.digest, image.total_bytes, numbers).pack(),
         )
-        for place, image in zip(batch, images, strict=True)
+        for place, image, numbers in zip(batch, images, held, strict=True)
     ]
 
 

@@ -4,34 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeVar
 
 import attrs
 
-from deker_cluster.errors import DekerIntegrityError, ShardUnavailableError
+from deker_cluster.dataplane.holders import HolderFailedError, Holders, hastily
+from deker_cluster.errors import (
+    DekerBaseApplicationError,
+    DekerIntegrityError,
+    ShardUnavailableError,
+)
 from deker_cluster.tilefile.index import TileIndex
 from deker_cluster.tilefile.layout import tile_path
 from deker_cluster.tilefile.reader import ChunkSource, StoredRanges
 from deker_cluster.transport.messages import FetchRequest, TileKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from deker_cluster.core.manifest import TileEntry
+    from deker_cluster.dataplane.holders import Choice
     from deker_cluster.dataplane.session import Session
-    from deker_cluster.transport.shard_table import Shard
+    from deker_cluster.transport.messages import ArrivedTile
 
 __all__ = [
     "StoredTile",
     "VersionGoneError",
     "WantedTile",
+    "arriving_tiles",
     "check_digest",
+    "failing_over",
     "missing_file",
     "raise_named",
+    "report_damage",
     "shard_errors",
-    "stored_tiles",
     "tile_errors",
+    "using_stored_tiles",
 ]
+
+_T = TypeVar("_T")
 
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -133,57 +144,141 @@ class StoredTile:
     """A tile whose stored bytes can be read."""
 
     key: TileKey
-    shard: str
-    """Where it came from, for messages."""
+    choice: Choice
     index: TileIndex
     source: ChunkSource
 
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Name the tile in the errors of what reads it; see :func:`tile_errors`.
+
+        Raises
+        ------
+        HolderFailedError
+            There is another holder.
+        """
+        with failing_over(self.key, self.choice), tile_errors(self.key, self.choice.shard.name):
+            yield
+
 
 @contextlib.contextmanager
-def stored_tiles(session: Session, wanted: Sequence[WantedTile]) -> Iterator[dict[int, StoredTile]]:
-    """Open whole tiles of one array for as long as the block lasts, by ordinal.
+def failing_over(key: TileKey, choice: Choice) -> Iterator[None]:
+    """Turn the failure of a holder into :class:`HolderFailedError` if there are others."""
+    try:
+        yield
+    except (VersionGoneError, DekerIntegrityError, ShardUnavailableError) as error:
+        # What this machine is short of, another holder would not mend.
+        ours = choice.shard.root is not None and isinstance(error, ShardUnavailableError)
+        if choice.spare and not ours:
+            raise HolderFailedError(key, choice, error) from error
+        raise
 
-    Those on other nodes are fetched in one call per shard.
+
+def arriving_tiles(
+    choice: Choice, requests: Sequence[FetchRequest]
+) -> Generator[ArrivedTile | None, None, None]:
+    """Yield what a shard sends; with another holder to turn to, only as long as it goes on.
+
+    Raises
+    ------
+    ShardUnavailableError
+        The shard does not answer, or cannot work with its files.
+    """
+    shard = choice.shard
+
+    def begin() -> Iterable[ArrivedTile | None]:
+        return shard.handle.fetch(requests)
+
+    with shard_errors(shard.name):
+        yield from hastily(begin, shard.name) if choice.hasty else begin()
+
+
+def report_damage(session: Session, holders: Holders) -> None:
+    """Tell the registry of files that were damaged or not there; somebody else mends them."""
+    files = holders.damaged()
+    for key, number in files:
+        root = session.shards.get(number).root
+        if root is not None:  # what is mended is another file of the same name
+            session.tiles.drop(str(root / tile_path(key.array_id, key.ordinal, key.version)))
+    if files:
+        with contextlib.suppress(DekerBaseApplicationError):
+            session.registry.report_damage(
+                [(key.array_id, key.ordinal, key.version, number) for key, number in files]
+            )
+
+
+def using_stored_tiles(
+    session: Session,
+    wanted: Sequence[WantedTile],
+    body: Callable[[dict[int, StoredTile]], _T],
+) -> _T:
+    """Open whole tiles of one array, hand them to `body` by ordinal, and return its answer.
+
+    Those on other nodes are fetched in one call per shard. When a holder fails, `body` is called
+    again with tiles of others; it must read under :meth:`StoredTile.errors`.
 
     Raises
     ------
     VersionGoneError
         A file is not there.
     DekerIntegrityError
-        An index is damaged, or not the one that was committed.
+        A file is damaged, or not the one that was committed.
+    ShardUnavailableError
+        A shard does not answer, or cannot work with its files.
     """
+    holders = Holders(session.shards)
+    while True:
+        try:
+            with contextlib.ExitStack() as pinned:
+                answer = body(_opened(session, wanted, holders, pinned))
+        except HolderFailedError as failure:
+            holders.learn(failure)
+        else:
+            report_damage(session, holders)
+            return answer
+
+
+def _opened(
+    session: Session,
+    wanted: Sequence[WantedTile],
+    holders: Holders,
+    pinned: contextlib.ExitStack,
+) -> dict[int, StoredTile]:
     found: dict[int, StoredTile] = {}
-    remote: dict[int, list[WantedTile]] = {}
-    with contextlib.ExitStack() as pinned:
-        for tile in wanted:
-            shard = session.shards.nearest(tile.entry.shards)
-            if shard.root is None:
-                remote.setdefault(shard.record.number, []).append(tile)
-                continue
-            key = tile.key
-            path = shard.root / tile_path(key.array_id, key.ordinal, key.version)
-            with tile_errors(key, shard.name):
-                file = pinned.enter_context(session.tiles.pinned(str(path)))
-                check_digest(file.index, tile.entry)
-            found[key.ordinal] = StoredTile(key, shard.name, file.index, file)
-        for number, tiles in remote.items():
-            found.update(_fetch_whole(session.shards.get(number), tiles))
-        yield found
+    remote: dict[tuple[int, bool], list[tuple[WantedTile, Choice]]] = {}
+    for tile in wanted:
+        key = tile.key
+        choice = holders.choose(key.ordinal, tile.entry.shards)
+        shard = choice.shard
+        if shard.root is None:
+            remote.setdefault((shard.number, choice.hasty), []).append((tile, choice))
+            continue
+        path = shard.root / tile_path(key.array_id, key.ordinal, key.version)
+        with failing_over(key, choice), tile_errors(key, shard.name):
+            file = pinned.enter_context(session.tiles.pinned(str(path)))
+            check_digest(file.index, tile.entry)
+        found[key.ordinal] = StoredTile(key, choice, file.index, file)
+    for tiles in remote.values():
+        found.update(_fetched_whole(tiles))
+    return found
 
 
-def _fetch_whole(shard: Shard, tiles: Sequence[WantedTile]) -> dict[int, StoredTile]:
+def _fetched_whole(tiles: Sequence[tuple[WantedTile, Choice]]) -> dict[int, StoredTile]:
+    found = {}
     requests = [
-        FetchRequest(tile.key, tuple(slice(0, cells, 1) for cells in tile.shape)) for tile in tiles
+        FetchRequest(tile.key, tuple(slice(0, cells, 1) for cells in tile.shape))
+        for tile, _ in tiles
     ]
-    with shard_errors(shard.name):
-        arrived = list(shard.handle.fetch(requests))
-    found: dict[int, StoredTile] = {}
-    for tile, fetched in zip(tiles, arrived, strict=True):
-        if fetched is None:
-            raise VersionGoneError(tile.key, shard.name)
-        with tile_errors(tile.key, shard.name):
-            index = TileIndex.parse(fetched.index)
-            check_digest(index, tile.entry)
-        source = StoredRanges(fetched.pieces)
-        found[tile.key.ordinal] = StoredTile(tile.key, shard.name, index, source)
+    name = tiles[0][1].shard.name
+    with contextlib.closing(arriving_tiles(tiles[0][1], requests)) as arriving:
+        for tile, choice in tiles:
+            with failing_over(tile.key, choice):
+                fetched = next(arriving)
+                if fetched is None:
+                    raise VersionGoneError(tile.key, name)
+                with tile_errors(tile.key, name):
+                    index = TileIndex.parse(fetched.index)
+                    check_digest(index, tile.entry)
+            source = StoredRanges(fetched.pieces)
+            found[tile.key.ordinal] = StoredTile(tile.key, choice, index, source)
     return found

@@ -25,10 +25,9 @@ from deker_cluster.dataplane.stored_tile import (
     StoredTile,
     VersionGoneError,
     WantedTile,
-    stored_tiles,
-    tile_errors,
+    missing_file,
+    using_stored_tiles,
 )
-from deker_cluster.errors import DekerIntegrityError
 from deker_cluster.memory import memory_errors, require_memory
 from deker_cluster.tilefile.writer import TileImage, encode_tile, patch_tile
 from deker_cluster.transport.messages import TileKey
@@ -147,19 +146,20 @@ def _new_versions(
             ordinal, entry = job.projection.ordinal, TileEntry.unpack(job.place.base)
             key = TileKey(array.id, ordinal, entry.version)
             partial.append(WantedTile(key, entry, array.grid.tile_extent(ordinal)))
+
+    def make(bases: dict[int, StoredTile]) -> list[TileImage]:
+        return [
+            _new_version(
+                array, token, job, view, told_there, executor, bases.get(job.place.ordinal)
+            )
+            for job in batch
+        ]
+
     try:
-        with stored_tiles(session, partial) as bases:
-            return [
-                _new_version(
-                    array, token, job, view, told_there, executor, bases.get(job.place.ordinal)
-                )
-                for job in batch
-            ]
+        return using_stored_tiles(session, partial, make)
     except VersionGoneError as gone:
         # The lease keeps others from replacing it, so it was not swept: it is lost.
-        raise DekerIntegrityError(
-            "the tile's file is missing", gone.key.array_id, gone.key.ordinal, gone.shard
-        ) from gone
+        raise missing_file(gone) from gone
 
 
 def _new_version(
@@ -188,7 +188,7 @@ def _new_version(
             lambda: f"tile {projection.ordinal} {shape} of array {array.id}, written in part,",
         )
     if base is not None:
-        with tile_errors(base.key, base.shard):
+        with base.errors():
             return patch_tile(
                 base.index,
                 base.source,

@@ -15,8 +15,7 @@ from deker_cluster.core.planning import split_by_bytes
 from deker_cluster.dataplane.stored_tile import (
     VersionGoneError,
     WantedTile,
-    stored_tiles,
-    tile_errors,
+    using_stored_tiles,
 )
 from deker_cluster.dimensions import TimeDimension, TimeDimensionSchema
 from deker_cluster.errors import DekerArrayAlreadyExistsError, DekerIntegrityError
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deker_cluster.arrays import BaseArray
+    from deker_cluster.dataplane.stored_tile import StoredTile
     from deker_cluster.exchange.report import CollectionReport
 
 __all__ = ["ArrayExport"]
@@ -129,16 +129,21 @@ class ArrayExport:
             key = TileKey(array.id, ordinal, entry.version)
             wanted.append(WantedTile(key, entry, tiled.grid.tile_extent(ordinal)))
         sizes = [tile.entry.stored_bytes for tile in wanted]
-        files = []
+        files: list[Written] = []
+
+        def write(found: Mapping[int, StoredTile]) -> list[Written]:
+            written = []
+            for ordinal, stored in found.items():
+                place = own or self._tile_file(array, ordinal)
+                with stored.errors():
+                    cells = math.prod(stored.index.shape)
+                    written.append(write_file(*place, cells, stored, filters))
+                if own is None:
+                    _make_link(self._tile_link(array, ordinal), place[0])
+            return written
+
         for batch in split_by_bytes(wanted, sizes, max_bytes=_TOGETHER_BYTES):
-            with stored_tiles(array.session, batch) as found:
-                for ordinal, stored in found.items():
-                    place = own or self._tile_file(array, ordinal)
-                    with tile_errors(stored.key, stored.shard):
-                        cells = math.prod(stored.index.shape)
-                        files.append(write_file(*place, cells, stored, filters))
-                    if own is None:
-                        _make_link(self._tile_link(array, ordinal), place[0])
+            files += using_stored_tiles(array.session, batch, write)
         return files
 
     def _forget_tiles(self, array: BaseArray) -> None:

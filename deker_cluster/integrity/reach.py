@@ -5,8 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from deker_cluster.errors import DekerBaseApplicationError, DekerIntegrityError
+from deker_cluster.errors import (
+    DekerBaseApplicationError,
+    DekerIntegrityError,
+    ShardUnavailableError,
+)
 from deker_cluster.integrity.report import Finding, Findings, Kind
+from deker_cluster.registry.models import ShardState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,14 +31,15 @@ class ShardReach:
     """
 
     def __init__(self, shards: ShardTable, findings: Findings) -> None:
+        shards.refresh()  # a client may not have heard yet of those that have been given up
         self._shards = shards
         self._findings = findings
         self._down: set[int] = set()
         self._lock = threading.Lock()
 
     def numbers(self) -> list[int]:
-        """Return the shards of the cluster's map."""
-        return [shard.record.number for shard in self._shards.all()]
+        """Return the shards of the cluster's map, without those that have been given up."""
+        return [shard.number for shard in self._shards.all() if shard.state != ShardState.LOST]
 
     def name(self, number: int) -> str:
         """Return what messages call a shard."""
@@ -51,7 +57,10 @@ class ShardReach:
         if number in self._down:
             return None
         try:
-            return function(self._shards.get(number).handle)
+            shard = self._shards.get(number)
+            if shard.state == ShardState.LOST:
+                raise ShardUnavailableError(f"{shard.name} has been given up as lost")
+            return function(shard.handle)
         except DekerIntegrityError:
             raise
         except (DekerBaseApplicationError, OSError) as error:

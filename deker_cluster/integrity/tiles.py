@@ -37,6 +37,7 @@ class _Tile:
     ordinal: int
     packed: bytes
     stored_bytes: int
+    copies: int
     check: TileCheck
 
 
@@ -113,7 +114,7 @@ class TileChecker:
             dtype = collection.schema.dtype.str
         key = TileKey(array_id, ordinal, entry.version)
         check = TileCheck(key, entry.digest, entry.stored_bytes, dtype, shape)
-        tile = _Tile(array_id, ordinal, packed, entry.stored_bytes, check)
+        tile = _Tile(array_id, ordinal, packed, entry.stored_bytes, len(entry.shards), check)
         return [_Job(tile, number) for number in entry.shards]
 
     def _nonsense(
@@ -136,6 +137,14 @@ class TileChecker:
                 kind = Kind.MISSING if text == MISSING_FILE else Kind.DAMAGED
                 where = (collection.name, tile.array_id, tile.ordinal, self._reach.name(number))
                 self._findings.add(Finding(kind, text + more, *where))
+        self._tell([problem.job for problem in (*present, *kept)])
+
+    def _tell(self, jobs: Sequence[_Job]) -> None:
+        """Report the files of which there are other copies: the coordinator mends them."""
+        keys = [(job.tile.check.key, job.shard) for job in jobs if job.tile.copies > 1]
+        self._session.registry.report_damage(
+            [(key.array_id, key.ordinal, key.version, shard) for key, shard in keys]
+        )
 
     def _look(self, jobs: Sequence[_Job]) -> list[_Problem]:
         """Have the shards look at files; return the problems."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Inventory,
         JournalContents,
         JournalPosition,
+        ShardHandle,
         TileBlob,
         TileCheck,
         TileDescription,
@@ -128,7 +129,9 @@ class ActorShard:
 
     @_lane.default
     def _make_lane(self) -> FlightLane:
-        return FlightLane(lambda: self._call("flight_endpoint"))
+        return FlightLane(
+            lambda within_s: self._call("flight_endpoint", extra_s=within_s - self.deadline_s)
+        )
 
     def _call(self, method: str, *args: object, extra_s: float = 0.0) -> Any:
         self._require_own_process()
@@ -154,7 +157,7 @@ class ActorShard:
         give_up = time.monotonic() + self.deadline_s
         if self.far:
             try:
-                for tile in self._lane.fetch(requests, self.deadline_s / 2):
+                for tile in self._lane.fetch(requests, self.deadline_s / 2, self.deadline_s):
                     yield tile
                     arrived += 1
                     give_up = time.monotonic() + self.deadline_s
@@ -166,16 +169,19 @@ class ActorShard:
             "fetch", requests[arrived:], extra_s=give_up - time.monotonic() - self.deadline_s
         )
 
-    def stage(self, tiles: Sequence[TileBlob], *, fsync: bool = True) -> None:
+    def stage(
+        self, tiles: Sequence[TileBlob], *, fsync: bool = True, within_s: float | None = None
+    ) -> None:
         """See :meth:`ShardHandle.stage`.
 
         Over Flight to another node; on the own one the object store is memory that both share.
         """
         self._require_own_process()
-        give_up = time.monotonic() + self.deadline_s
+        within_s = self.deadline_s if within_s is None else min(within_s, self.deadline_s)
+        give_up = time.monotonic() + within_s
         if self.far:
             try:
-                self._lane.stage(tiles, fsync=fsync, timeout_s=self.deadline_s / 2)
+                self._lane.stage(tiles, fsync=fsync, timeout_s=within_s / 2, ask_s=within_s)
             except LaneDownError:
                 pass
             else:
@@ -218,6 +224,14 @@ class ActorShard:
             "verify", list(checks), deep, extra_s=extra_s if deep else 0.0
         )
         return problems
+
+    def copy_in(self, files: Sequence[TileCheck], source: ShardHandle) -> list[str | None]:
+        """See :meth:`ShardHandle.copy_in`. The bytes go from actor to actor."""
+        if not isinstance(source, ActorShard):
+            raise DekerClientError(f"{self.name} can bring files from other actors only")
+        extra_s = sum(file.stored_bytes for file in files) / _SLOW_DISK_BYTES_PER_S
+        found: list[str | None] = self._call("copy_from", list(files), source.name, extra_s=extra_s)
+        return found
 
     def describe(self, keys: Sequence[TileKey]) -> list[TileDescription | None]:
         """See :meth:`ShardHandle.describe`."""

@@ -116,14 +116,15 @@ class FlightLane:
     Parameters
     ----------
     ask
-        Asks the shard for its endpoint; None: it has none. Its errors are passed on.
+        Asks the shard for its endpoint, for so many seconds at most; None: it has none. Its errors
+        are passed on.
 
     Notes
     -----
     Safe to share between threads, but not with forked children.
     """
 
-    def __init__(self, ask: Callable[[], FlightEndpoint | None]) -> None:
+    def __init__(self, ask: Callable[[float], FlightEndpoint | None]) -> None:
         self._ask = ask
         self._lock = threading.Lock()
         self._line: _Line | None = None
@@ -131,9 +132,14 @@ class FlightLane:
         self._told = False
 
     def fetch(
-        self, requests: Sequence[FetchRequest], timeout_s: float
+        self, requests: Sequence[FetchRequest], timeout_s: float, ask_s: float | None = None
     ) -> Iterator[ArrivedTile | None]:
         """Yield stored bytes in the order of the requests, each tile as soon as it is here.
+
+        Parameters
+        ----------
+        ask_s
+            How long the shard may take to tell its endpoint; None: as long as all the rest.
 
         Raises
         ------
@@ -142,7 +148,7 @@ class FlightLane:
         DekerBaseApplicationError, OSError
             What the shard says of its files.
         """
-        line = self._connected()
+        line = self._connected(timeout_s if ask_s is None else ask_s)
         ticket = line.signed(Purpose.GET, pack_fetch(requests))
         parts = self._parts(line, ticket, timeout_s)
         try:
@@ -174,8 +180,15 @@ class FlightLane:
             # Whoever waits for no more must not leave the server sending.
             reader.cancel()
 
-    def stage(self, blobs: Sequence[TileBlob], *, fsync: bool, timeout_s: float) -> None:
-        """Put tile files in place; see :meth:`ShardHandle.stage`.
+    def stage(
+        self,
+        blobs: Sequence[TileBlob],
+        *,
+        fsync: bool,
+        timeout_s: float,
+        ask_s: float | None = None,
+    ) -> None:
+        """Put tile files in place; see :meth:`ShardHandle.stage` and :meth:`fetch`.
 
         Raises
         ------
@@ -184,7 +197,7 @@ class FlightLane:
         DekerBaseApplicationError, OSError
             What the shard says: nothing was put in place.
         """
-        line = self._connected()
+        line = self._connected(timeout_s if ask_s is None else ask_s)
         command = line.signed(Purpose.PUT, pack_stage(blobs, fsync=fsync))
         with self._errors(line):
             writer, _ = line.client.do_put(
@@ -195,13 +208,13 @@ class FlightLane:
                 for part in _gathered(blobs):
                     writer.write_batch(part_batch(part))
 
-    def _connected(self) -> _Line:
+    def _connected(self, ask_s: float) -> _Line:
         line = self._line
         if line is not None:
             return line
         if time.monotonic() < self._rest_until:
             raise LaneDownError("it failed a moment ago")
-        endpoint = self._ask()
+        endpoint = self._ask(ask_s)
         if endpoint is None:
             self._rest_until = time.monotonic() + _REST_S
             raise LaneDownError("the shard offers no Flight server")

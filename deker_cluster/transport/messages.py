@@ -75,6 +75,8 @@ class FetchRequest:
     region: Region
     others: tuple[Region, ...] = ()
     """What they share with the first, or with each other, is sent once."""
+    whole: bool = False
+    """The file itself is asked for, not what regions take."""
 
 
 @attrs.frozen(eq=False)
@@ -219,12 +221,19 @@ class ShardHandle(Protocol):
         """
         ...
 
-    def stage(self, tiles: Sequence[TileBlob], *, fsync: bool = True) -> None:
+    def stage(
+        self, tiles: Sequence[TileBlob], *, fsync: bool = True, within_s: float | None = None
+    ) -> None:
         """Put tile files in place. No reader sees them before the commit.
 
         They are durable on return, unless `fsync` is off: then a power cut may lose them.
 
         On an error none of `tiles` is left behind, as far as the disk still obeys.
+
+        Parameters
+        ----------
+        within_s
+            How long to wait for another process that does not answer; None: the client's deadline.
         """
         ...
 
@@ -267,6 +276,21 @@ class ShardHandle(Protocol):
         """Compare tile files with what they should be; the problem of each, None if it has none.
 
         Length, index and digest are checked; if `deep`, every stored byte.
+        """
+        ...
+
+    def copy_in(self, files: Sequence[TileCheck], source: ShardHandle) -> list[str | None]:
+        """Bring tile files here from another shard, and check every byte of them.
+
+        Returns
+        -------
+        list of str or None
+            What is wrong with each file there; None: it is here now, durable.
+
+        Raises
+        ------
+        ShardUnavailableError, StorageFullError
+            One of the two does not answer, or has no room; some files may be here.
         """
         ...
 

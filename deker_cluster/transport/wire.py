@@ -84,7 +84,11 @@ def pack_fetch(requests: Sequence[FetchRequest]) -> bytes:
         [
             (
                 *_key_words(request.key),
-                [list(map(_axis_words, region)) for region in (request.region, *request.others)],
+                []
+                if request.whole
+                else [
+                    list(map(_axis_words, region)) for region in (request.region, *request.others)
+                ],
             )
             for request in requests
         ]
@@ -102,10 +106,14 @@ def unpack_fetch(packed: bytes) -> list[FetchRequest]:
     """
     requests = []
     for array_id, ordinal, version, regions in _rows(_loaded(packed), 4):
-        if not isinstance(regions, list) or not regions:
+        if not isinstance(regions, list):
             raise _malformed()
-        first, *others = map(_region, regions)
-        requests.append(FetchRequest(_key(array_id, ordinal, version), first, tuple(others)))
+        key = _key(array_id, ordinal, version)
+        if regions:
+            first, *others = map(_region, regions)
+            requests.append(FetchRequest(key, first, tuple(others)))
+        else:
+            requests.append(FetchRequest(key, (), whole=True))
     return requests
 
 

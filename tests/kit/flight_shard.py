@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from deker_cluster.transport.messages import ArrivedTile
 
-__all__ = ["ARRAY", "CELLS", "WHOLE", "blob", "cells_in", "served"]
+__all__ = ["ARRAY", "CELLS", "WHOLE", "Broken", "blob", "cells_in", "served"]
 
 ARRAY = "a1b2c3d4-0000-4000-8000-00000000000f"
 CELLS = np.random.default_rng(3).integers(0, 1000, (40, 60)).astype("i4")
@@ -57,3 +58,22 @@ def cells_in(tile: ArrivedTile | None, region: Any, verify: bool = True) -> npt.
     index = TileIndex.parse(tile.index)
     read_region(index, StoredRanges(tile.pieces), region, out, verify=verify, executor=None)
     return out
+
+
+class Broken:
+    """A service of which every call fails, after it has sent so many parts."""
+
+    directory = SimpleNamespace(shard_id=new_id())
+
+    def __init__(self, error: BaseException, parts: int = 0) -> None:
+        self.error = error
+        self.parts = parts
+
+    def stream(self, *_: object) -> Iterator[tuple[list[Any], bytes]]:
+        for _ in range(self.parts):
+            yield [None], b""
+        raise self.error
+
+    def stage(self, *_: object, fsync: bool) -> None:
+        assert isinstance(fsync, bool)
+        raise self.error

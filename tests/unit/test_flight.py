@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from pyarrow import flight
 
-from deker_cluster.core.ids import new_id
 from deker_cluster.core.manifest import TileEntry
+from deker_cluster.dataplane.holders import Choice
 from deker_cluster.dataplane.reading import Part
 from deker_cluster.dataplane.remote import RemoteTile, read_remote
 from deker_cluster.errors import (
@@ -25,15 +24,15 @@ from deker_cluster.errors import (
 )
 from deker_cluster.tilefile.index import TileIndex
 from deker_cluster.transport import flight as client_side
-from deker_cluster.transport.flight import PART_SCHEMA, FlightLane, LaneDownError, part_batch
+from deker_cluster.transport.flight import FlightLane, LaneDownError
 from deker_cluster.transport.messages import FetchRequest, TileKey
-from deker_cluster.transport.tickets import Purpose, new_key, sign
-from deker_cluster.transport.wire import TileHead, pack_fetch, pack_stage
+from deker_cluster.transport.tickets import new_key
+from deker_cluster.transport.wire import TileHead
 from deker_workers import flight_server
-from tests.kit.flight_shard import ARRAY, CELLS, WHOLE, blob, cells_in, served
+from tests.kit.flight_shard import ARRAY, CELLS, WHOLE, Broken, blob, cells_in, served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from deker_cluster.transport.messages import FlightEndpoint
@@ -51,7 +50,7 @@ def server(tmp_path: Path) -> Iterator[ShardFlightServer]:
 
 @pytest.fixture
 def lane(server: ShardFlightServer) -> FlightLane:
-    return FlightLane(lambda: server.endpoint)
+    return FlightLane(lambda _: server.endpoint)
 
 
 def stored(root: Path) -> list[str]:
@@ -125,25 +124,6 @@ def test_staging_again_is_no_error_and_other_bytes_are_one(
     assert np.array_equal(cells_in(tile, WHOLE), CELLS)
 
 
-class _Broken:
-    """A service of which every call fails, after it has sent so many parts."""
-
-    directory = SimpleNamespace(shard_id=new_id())
-
-    def __init__(self, error: BaseException, parts: int = 0) -> None:
-        self.error = error
-        self.parts = parts
-
-    def stream(self, *_: object) -> Iterator[tuple[list[Any], bytes]]:
-        for _ in range(self.parts):
-            yield [None], b""
-        raise self.error
-
-    def stage(self, *_: object, fsync: bool) -> None:
-        assert isinstance(fsync, bool)
-        raise self.error
-
-
 @pytest.mark.parametrize("sent", [0, 2])
 @pytest.mark.parametrize(
     "error",
@@ -159,8 +139,8 @@ class _Broken:
     ids=lambda error: type(error).__name__,
 )
 def test_errors_arrive_as_what_they_are(tmp_path: Path, error: Exception, sent: int) -> None:
-    with served(tmp_path, _Broken(error, sent)) as server:
-        lane = FlightLane(lambda: server.endpoint)
+    with served(tmp_path, Broken(error, sent)) as server:
+        lane = FlightLane(lambda _: server.endpoint)
         tiles = lane.fetch([FetchRequest(key, WHOLE) for key in KEYS], 30)
         for _ in range(sent):
             assert next(tiles) is None
@@ -175,23 +155,36 @@ def test_errors_arrive_as_what_they_are(tmp_path: Path, error: Exception, sent: 
 
 
 def test_an_error_that_nobody_expects_is_left_to_the_other_way(tmp_path: Path) -> None:
-    with served(tmp_path, _Broken(KeyError("a mistake"))) as server:
-        lane = FlightLane(lambda: server.endpoint)
+    with served(tmp_path, Broken(KeyError("a mistake"))) as server:
+        lane = FlightLane(lambda _: server.endpoint)
         with pytest.raises(LaneDownError):
             list(lane.fetch([FetchRequest(KEYS[0], WHOLE)], 30))
-    with served(tmp_path, _Broken(KeyError("a mistake"))) as server:
-        lane = FlightLane(lambda: server.endpoint)
+    with served(tmp_path, Broken(KeyError("a mistake"))) as server:
+        lane = FlightLane(lambda _: server.endpoint)
         with pytest.raises(LaneDownError):
             lane.stage([blob(KEYS[0], CELLS)], fsync=True, timeout_s=30)
 
 
 def test_a_large_write_that_is_refused_at_once_says_why(tmp_path: Path) -> None:
     big = np.random.default_rng(1).random((1 << 20,))
-    with served(tmp_path, _Broken(StorageFullError("no room"))) as server:
-        lane = FlightLane(lambda: server.endpoint)
+    with served(tmp_path, Broken(StorageFullError("no room"))) as server:
+        lane = FlightLane(lambda _: server.endpoint)
         for _ in range(5):
             with pytest.raises(StorageFullError):
                 lane.stage([blob(KEYS[0], big.reshape(1024, 1024))], fsync=True, timeout_s=30)
+
+
+def test_no_longer_is_asked_for_the_server_than_the_caller_waits() -> None:
+    asked: list[float] = []
+
+    def ask(within_s: float) -> None:
+        asked.append(within_s)
+
+    with pytest.raises(LaneDownError):
+        FlightLane(ask).stage([blob(KEYS[0], CELLS)], fsync=True, timeout_s=2, ask_s=4)
+    with pytest.raises(LaneDownError):
+        list(FlightLane(ask).fetch([FetchRequest(KEYS[0], WHOLE)], 3))
+    assert asked == [4, 3]
 
 
 def test_a_lane_rests_after_a_failure_and_then_finds_the_new_server(
@@ -199,7 +192,7 @@ def test_a_lane_rests_after_a_failure_and_then_finds_the_new_server(
 ) -> None:
     asked: list[FlightEndpoint | None] = []
     with served(tmp_path / "shard") as first:
-        lane = FlightLane(lambda: asked.append(asked_for) or asked_for)  # type: ignore[func-returns-value]
+        lane = FlightLane(lambda _: asked.append(asked_for) or asked_for)  # type: ignore[func-returns-value]
         asked_for: FlightEndpoint | None = first.endpoint
         lane.stage([blob(KEYS[0], CELLS)], fsync=True, timeout_s=30)
         list(lane.fetch([FetchRequest(KEYS[0], WHOLE)], 30))
@@ -233,7 +226,7 @@ def test_a_lane_rests_after_a_failure_and_then_finds_the_new_server(
 
 
 def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
-    class Silent(_Broken):
+    class Silent(Broken):
         def stream(self, *_: object) -> Iterator[tuple[list[Any], bytes]]:
             time.sleep(2)
             yield [None], b""
@@ -242,7 +235,7 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
             time.sleep(2)
 
     with served(tmp_path, Silent(OSError())) as server:
-        lane = FlightLane(lambda: server.endpoint)
+        lane = FlightLane(lambda _: server.endpoint)
         for call in (
             lambda: list(lane.fetch([FetchRequest(KEYS[0], WHOLE)], 0.2)),
             lambda: lane.stage([blob(KEYS[0], CELLS)], fsync=True, timeout_s=0.2),
@@ -257,7 +250,7 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
 def test_who_stops_early_stops_the_server(tmp_path: Path) -> None:
     sent = 0
 
-    class Endless(_Broken):
+    class Endless(Broken):
         def stream(self, *_: object) -> Iterator[tuple[list[Any], bytes]]:
             nonlocal sent
             while True:
@@ -265,7 +258,7 @@ def test_who_stops_early_stops_the_server(tmp_path: Path) -> None:
                 yield [None], bytes(1 << 20)
 
     with served(tmp_path, Endless(OSError())) as server:
-        lane = FlightLane(lambda: server.endpoint)
+        lane = FlightLane(lambda _: server.endpoint)
         tiles = lane.fetch([FetchRequest(KEYS[0], WHOLE)] * 1000, 30)
         assert next(tiles) is None
         tiles.close()  # type: ignore[attr-defined]
@@ -285,12 +278,12 @@ def test_who_stops_early_stops_the_server(tmp_path: Path) -> None:
     ids=["nothing", "no head", "too few bytes"],
 )
 def test_an_answer_without_sense_is_no_answer(tmp_path: Path, parts: list[Any]) -> None:
-    class Senseless(_Broken):
+    class Senseless(Broken):
         def stream(self, *_: object) -> Iterator[tuple[list[Any], bytes]]:
             yield from parts
 
     with served(tmp_path, Senseless(OSError())) as server:
-        lane = FlightLane(lambda: server.endpoint)
+        lane = FlightLane(lambda _: server.endpoint)
         with pytest.raises(LaneDownError):
             list(lane.fetch([FetchRequest(key, WHOLE) for key in KEYS], 30))
 
@@ -306,12 +299,15 @@ def test_bytes_damaged_on_the_way_are_found(
     out = np.empty_like(CELLS)
 
     def read(handle: Any) -> None:
-        shard: Any = SimpleNamespace(name="s0", handle=handle)
+        shard: Any = SimpleNamespace(name="s0", handle=handle, root=None)
         session: Any = SimpleNamespace(options=SimpleNamespace(verify=True))
         array: Any = SimpleNamespace(id=ARRAY)
         entry = TileEntry(7, digest, image.total_bytes, (0,))
-        tiles = [RemoteTile(0, [Part(WHOLE, out, (slice(None), slice(None)))], entry, shard)]
-        read_remote(session, array, tiles)
+        choice = Choice(shard, spare=False, hasty=False)
+        tiles = [RemoteTile(0, [Part(WHOLE, out, (slice(None), slice(None)))], entry, choice)]
+        done: list[RemoteTile] = []
+        read_remote(session, array, tiles, done)
+        assert done == tiles
 
     far: Any = SimpleNamespace(fetch=lambda requests: lane.fetch(requests, 30))
     read(far)
@@ -331,99 +327,3 @@ def test_bytes_damaged_on_the_way_are_found(
             read(far)
         assert (found.value.array, found.value.tile, found.value.shard) == (ARRAY, 0, "s0")
         del places[0]
-
-
-def _get(client: Any, ticket: bytes) -> None:
-    client.do_get(flight.Ticket(ticket)).read_all()
-
-
-def _put(client: Any, command: bytes, *parts: bytes) -> None:
-    writer, _ = client.do_put(flight.FlightDescriptor.for_command(command), PART_SCHEMA)
-    with writer:
-        for part in parts:
-            writer.write_batch(part_batch(part))
-
-
-def test_only_signed_requests_are_looked_into(tmp_path: Path) -> None:
-    with (
-        served(tmp_path, _Broken(AssertionError("a stranger was served"))) as server,
-        flight.FlightClient(server.endpoint.location) as client,
-    ):
-        key, shard = server.endpoint.key, server.endpoint.shard
-        get = pack_fetch([FetchRequest(KEYS[0], WHOLE)])
-        put = pack_stage([blob(KEYS[0], CELLS)], fsync=True)
-
-        def signed(purpose: Purpose, request: bytes, **other: Any) -> bytes:
-            words = {"key": key, "shard": shard, "now_s": time.time(), **other}
-            return sign(purpose=purpose, request=request, **words)
-
-        for use, own, foreign, request in (
-            (_get, Purpose.GET, Purpose.PUT, get),
-            (_put, Purpose.PUT, Purpose.GET, put),
-        ):
-            good = signed(own, request)
-            strangers = [
-                b"", b"x", request, good[:-1], good + b"x", good[:-1] + bytes([good[-1] ^ 1]),
-                signed(own, request, key=new_key()), signed(own, request, key=b""),
-                signed(own, request, shard=new_id()), signed(foreign, request),
-                signed(own, request, now_s=time.time() - 1000),
-                signed(own, request, now_s=time.time() + 1000),
-                bytes(1 << 20),
-            ]  # fmt: skip
-            for stranger in strangers:
-                with pytest.raises(flight.FlightUnauthenticatedError) as refused:
-                    use(client, stranger)
-                assert refused.value.extra_info == b""
-                assert key.hex() not in str(refused.value)
-        writer, _ = client.do_put(flight.FlightDescriptor.for_path("x"), PART_SCHEMA)
-        with pytest.raises(flight.FlightUnauthenticatedError):
-            writer.close()
-        assert key.hex() not in repr(server.endpoint)
-        assert repr(key) not in repr(server.endpoint)
-
-
-def test_nothing_else_is_offered(server: ShardFlightServer) -> None:
-    with flight.FlightClient(server.endpoint.location) as client:
-        there = flight.FlightDescriptor.for_command(b"x")
-        calls: list[Callable[[], object]] = [
-            lambda: list(client.list_flights()),
-            lambda: client.get_flight_info(there),
-            lambda: client.get_schema(there),
-            lambda: list(client.do_action(flight.Action("x", b""))),
-            lambda: list(client.do_exchange(there)[1]),
-            lambda: list(client.list_actions()),
-        ]
-        for call in calls:
-            with pytest.raises((NotImplementedError, flight.FlightError)):
-                call()
-
-
-def test_signed_nonsense_is_refused(server: ShardFlightServer, tmp_path: Path) -> None:
-    endpoint = server.endpoint
-
-    def signed(purpose: Purpose, request: bytes) -> bytes:
-        return sign(endpoint.key, purpose, endpoint.shard, request, now_s=time.time())
-
-    outside = TileKey("../../../etc", 0, 1)
-    staged = blob(KEYS[0], CELLS)
-    escaping = pack_stage([blob(outside, CELLS)], fsync=True)
-    announced = signed(Purpose.PUT, pack_stage([staged], fsync=True))
-    whole = b"".join(bytes(memoryview(segment).cast("B")) for _, segment in staged.segments)
-    with flight.FlightClient(endpoint.location) as client:
-        calls: list[Callable[[], None]] = [
-            lambda: _get(client, signed(Purpose.GET, b"\xc1")),
-            lambda: _get(client, signed(Purpose.GET, pack_fetch([FetchRequest(outside, WHOLE)]))),
-            lambda: _put(client, signed(Purpose.PUT, b"\xc1")),
-            lambda: _put(client, signed(Purpose.PUT, escaping), whole),
-            lambda: _put(client, announced),
-            lambda: _put(client, announced, whole[:-1]),
-            lambda: _put(client, announced, whole, b"x"),
-            lambda: _put(client, announced, whole + b"x"),
-        ]  # fmt: skip
-        for number, call in enumerate(calls):
-            with pytest.raises(flight.FlightServerError) as refused:
-                call()
-            assert refused.value.extra_info, number
-        assert stored(tmp_path) == []
-        _put(client, announced, whole[:10], b"", whole[10:], b"")
-        assert stored(tmp_path) == ["0-7.h5"]

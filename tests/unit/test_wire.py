@@ -95,7 +95,7 @@ AXIS = [[[0, 4, 1]]]
         None, 1, "x", {}, [1], [None], [[]], [[KEY.array_id, 0, 1]],
         [[b"x", 0, 1, AXIS]], [[None, 0, 1, AXIS]], [[KEY.array_id, -1, 1, AXIS]],
         [[KEY.array_id, 0.0, 1, AXIS]], [[KEY.array_id, True, 1, AXIS]],
-        [[KEY.array_id, 0, 1, []]], [[KEY.array_id, 0, 1, [1]]], [[KEY.array_id, 0, 1, [[1]]]],
+        [[KEY.array_id, 0, 1, None]], [[KEY.array_id, 0, 1, [1]]], [[KEY.array_id, 0, 1, [[1]]]],
         [[KEY.array_id, 0, 1, [[[0, 4]]]]], [[KEY.array_id, 0, 1, [[[0, 4, -1]]]]],
         [[KEY.array_id, 0, 1, [[[0, 4, 1.5]]]]], [[KEY.array_id, 0, 1, [["0", 4, 1]]]],
         [[KEY.array_id, 0, 1, [[b"1234567"]]]], [[KEY.array_id, 0, 1, [[[0, 4, 1]] * 33]]],

@@ -11,6 +11,7 @@ import attrs
 import pyarrow as pa
 import ray
 
+from deker_cluster.transport.actors import ActorShard, actor_namespace
 from deker_workers.flight_server import ShardFlightServer
 from deker_workers.parent import end_with_parent
 from deker_workers.server import ShardServer, ShardSpec
@@ -18,7 +19,12 @@ from deker_workers.server import ShardServer, ShardSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deker_cluster.transport.messages import FetchReply, FetchRequest, FlightEndpoint
+    from deker_cluster.transport.messages import (
+        FetchReply,
+        FetchRequest,
+        FlightEndpoint,
+        TileCheck,
+    )
 
 __all__ = ["CONCURRENCY", "ShardActor"]
 
@@ -27,8 +33,21 @@ logger = logging.getLogger(__name__)
 CONCURRENCY = 8
 """Calls that one shard serves at once."""
 
+_MOVES = {"moves": 4}
+"""Threads of their own for calls that wait for another shard: two shards that bring files from each
+other would else wait for a free thread until their deadlines."""
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=CONCURRENCY, enable_task_events=False)
+_SOURCE_DEADLINE_S = 10.0
+"""How long a shard that files are brought from may be silent."""
+
+
+@ray.remote(
+    num_cpus=0,
+    max_restarts=-1,
+    max_concurrency=CONCURRENCY,
+    concurrency_groups=_MOVES,
+    enable_task_events=False,
+)
 class ShardActor(ShardServer):
     """A :class:`ShardServer` that Ray starts again when its process or its node has died."""
 
@@ -45,6 +64,12 @@ class ShardActor(ShardServer):
         """See :meth:`ShardHandle.fetch`. The payload goes out as an Arrow buffer, out of band."""
         reply = super().fetch(requests)
         return attrs.evolve(reply, payload=pa.py_buffer(reply.payload))
+
+    @ray.method(concurrency_group="moves")  # type: ignore[untyped-decorator]
+    def copy_from(self, files: Sequence[TileCheck], source: str) -> list[str | None]:
+        """Bring files here from the shard whose actor has this name; see :meth:`copy_in`."""
+        namespace = actor_namespace(self._spec.cluster_id)
+        return self.copy_in(files, ActorShard(source, namespace, _SOURCE_DEADLINE_S, far=True))
 
     def flight_endpoint(self) -> FlightEndpoint | None:
         """Return where stored bytes are streamed; the server starts with the first who asks."""

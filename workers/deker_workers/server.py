@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from deker_cluster.errors import (
     DekerBaseApplicationError,
     ShardUnavailableError,
 )
+from deker_cluster.registry.models import ShardState
 from deker_cluster.registry.opening import observe_registry
 from deker_cluster.tilefile.cache import TileCache
 from deker_workers.service import ShardService
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from deker_cluster.registry.client import Registry
+    from deker_cluster.registry.models import ShardRecord
     from deker_cluster.transport.messages import (
         Buffer,
         FetchReply,
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
         Inventory,
         JournalContents,
         JournalPosition,
+        ShardHandle,
         TileBlob,
         TileCheck,
         TileDescription,
@@ -39,6 +45,9 @@ if TYPE_CHECKING:
 __all__ = ["ShardServer", "ShardSpec"]
 
 logger = logging.getLogger(__name__)
+
+BEAT_EVERY_S = 2.0
+"""How often a shard says that it is there."""
 
 _RETRY_PAUSE_S = 0.5
 _CHECK_EVERY_S = 0.1
@@ -59,7 +68,13 @@ class ShardSpec:
     """Data directory, absolute, on the actor's node."""
     published_path: str
     """As other processes are told it: relative to the cluster's directory, if it has one."""
-    weight: float = 1.0
+    weight: float | None = 1.0
+    """Share of the tiles; None: what it was when the shard was here before, else the size of the
+    file system, in GiB, divided by the shards that share it."""
+    sharers: int = 1
+    """Shards of this node that are on the same file system."""
+    domains: tuple[tuple[str, str], ...] = ()
+    """Failure domains that it is in: (``"zone"``, ``"rack"`` or ``"node"``, name)."""
 
 
 class ShardServer:
@@ -93,14 +108,18 @@ class ShardServer:
         while True:
             try:
                 registry = observe_registry(spec.address)
-                known = (
-                    record.uuid
+                known = [
+                    record
                     for record in registry.shard_map().shards
                     if record.info.get("actor") == spec.actor
-                )
+                ]
                 # A shard that was here before is never made anew: its disk may not be mounted.
+                # Unless it was given up: then this is the node's new disk.
+                expected = [
+                    record.uuid for record in known if record.info.get("state") != ShardState.LOST
+                ]
                 service = ShardService.open(
-                    spec.root, spec.cluster_id, self._tiles, next(known, None)
+                    spec.root, spec.cluster_id, self._tiles, next(iter(expected), None)
                 )
                 if self._claim is None:
                     self._claim = service.directory.lock()
@@ -108,12 +127,16 @@ class ShardServer:
                     service.directory.shard_id,
                     {
                         **self._where,
+                        **dict(spec.domains),
                         "actor": spec.actor,
                         "path": spec.published_path,
-                        "weight": spec.weight,
+                        "weight": self._weight(known, service.directory.shard_id),
                     },
                 )
-                registry.close()
+                for other in known:
+                    if other.number != record.number:  # nobody answers for it under this name
+                        gone = {"actor": f"{spec.actor}-lost-{other.number}"}
+                        registry.update_shard(other.number, gone)
             except (DekerBaseApplicationError, OSError) as error:
                 logger.warning("shard %s cannot open yet: %s", spec.actor, error)
                 self._trouble = error
@@ -122,7 +145,68 @@ class ShardServer:
                 self._number = record.number
                 self._service = service
                 self._opened.set()
-                return
+                if not self._beat(registry, service, record.incarnation):
+                    return
+
+    def _weight(self, known: Sequence[ShardRecord], shard_id: str) -> float:
+        spec = self._spec
+        if spec.weight is not None:
+            return spec.weight
+        # A restart must not move tiles, though a weight that was given then is not given now.
+        for record in known:
+            if record.uuid == shard_id and "weight" in record.info:
+                return float(record.info["weight"])
+        return round(shutil.disk_usage(spec.root).total / spec.sharers / 2**30, 3)
+
+    def _beat(self, registry: Registry, service: ShardService, incarnation: int) -> bool:
+        """Say again and again that the shard is there; stop serving when it is not.
+
+        Returns
+        -------
+        bool
+            Whether there is something to open anew: the disk was lost, and the cluster knows.
+        """
+        trouble = ""
+        while True:
+            try:
+                service.directory.require()
+                usage = shutil.disk_usage(self._spec.root)
+                said = {"free_bytes": usage.free, "total_bytes": usage.total}
+                state = registry.heartbeat(self._number, incarnation, said)
+            except (DekerBaseApplicationError, OSError) as error:
+                if str(error) != trouble:
+                    trouble = str(error)
+                    logger.warning("shard %s is not heard of: %s", self._spec.actor, error)
+                if isinstance(error, DataDirectoryError) and self._is_lost(registry):
+                    self._close(error)
+                    return True
+            else:
+                trouble = ""
+                if state is None:
+                    self._close(
+                        DataDirectoryError(
+                            f"another process serves shard {self._number}, from "
+                            f"{self._spec.root} or a copy of it; this one has stopped"
+                        )
+                    )
+                    return False
+            time.sleep(BEAT_EVERY_S)
+
+    def _is_lost(self, registry: Registry) -> bool:
+        try:
+            shards = registry.shard_map().shards
+        except DekerBaseApplicationError:
+            return False
+        states = [each.info.get("state") for each in shards if each.number == self._number]
+        return states == [ShardState.LOST]
+
+    def _close(self, why: Exception) -> None:
+        logger.error("shard %s is not served any more: %s", self._spec.actor, why)
+        self._trouble, self._service = why, None
+        self._opened.clear()
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     def _ready(self) -> ShardService:
         give_up = time.monotonic() + _PATIENCE_S
@@ -176,6 +260,10 @@ class ShardServer:
     def verify(self, checks: Sequence[TileCheck], deep: bool) -> list[str | None]:
         """See :meth:`ShardHandle.verify`."""
         return self._ready().verify(checks, deep=deep)
+
+    def copy_in(self, files: Sequence[TileCheck], source: ShardHandle) -> list[str | None]:
+        """See :meth:`ShardHandle.copy_in`."""
+        return self._ready().copy_in(files, source)
 
     def describe(self, keys: Sequence[TileKey]) -> list[TileDescription | None]:
         """See :meth:`ShardHandle.describe`."""

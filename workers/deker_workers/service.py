@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from deker_cluster.transport.messages import MISSING_FILE, FetchRequest, TileBlob
 from deker_workers.describing import describe_tile
 from deker_workers.inventory import list_files
 from deker_workers.journal_store import JournalStore
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
     from deker_cluster.tilefile.reader import TileCache
     from deker_cluster.transport.messages import (
+        ArrivedTile,
         Buffer,
         FetchReply,
-        FetchRequest,
         Inventory,
         JournalContents,
         JournalPosition,
-        TileBlob,
+        ShardHandle,
         TileCheck,
         TileDescription,
         TileKey,
@@ -71,7 +72,13 @@ class ShardService:
         """See :meth:`TileStore.stream`."""
         return self._store.stream(requests, part_bytes, allocate)
 
-    def stage(self, tiles: Sequence[TileBlob], *, fsync: bool = True) -> None:
+    def stage(
+        self,
+        tiles: Sequence[TileBlob],
+        *,
+        fsync: bool = True,
+        within_s: float | None = None,  # noqa: ARG002 - there is nobody to wait for
+    ) -> None:
         """See :meth:`ShardHandle.stage`."""
         self._store.stage(tiles, fsync=fsync)
 
@@ -114,6 +121,35 @@ class ShardService:
         """See :meth:`ShardHandle.verify`; raises as :meth:`inventory`."""
         self.directory.require()
         return self._store.verify(checks, deep=deep)
+
+    def copy_in(self, files: Sequence[TileCheck], source: ShardHandle) -> list[str | None]:
+        """See :meth:`ShardHandle.copy_in`; raises as :meth:`inventory`. One file at a time."""
+        self.directory.require()
+        problems = self._store.verify(files, deep=True)
+        # What is damaged here is given up for what is sound there only.
+        damaged = [
+            file
+            for file, problem in zip(files, problems, strict=True)
+            if problem not in (None, MISSING_FILE)
+        ]
+        sound = source.verify(damaged, deep=True) if damaged else []
+        for file, theirs in zip(damaged, sound, strict=True):
+            if theirs is None:
+                self._store.discard([file.key])
+                problems[files.index(file)] = MISSING_FILE
+        wanted = [at for at, problem in enumerate(problems) if problem == MISSING_FILE]
+        requests = [FetchRequest(files[at].key, (), whole=True) for at in wanted]
+        for at, arrived in zip(wanted, source.fetch(requests) if requests else (), strict=True):
+            if arrived is not None:
+                problems[at] = self._take_in(files[at], arrived)
+        return problems
+
+    def _take_in(self, file: TileCheck, arrived: ArrivedTile) -> str | None:
+        self._store.stage([TileBlob(file.key, arrived.pieces, file.stored_bytes)])
+        (problem,) = self._store.verify([file], deep=True)
+        if problem is not None:
+            self._store.discard([file.key])
+        return problem
 
     def describe(self, keys: Sequence[TileKey]) -> list[TileDescription | None]:
         """See :meth:`ShardHandle.describe`; raises as :meth:`inventory`."""

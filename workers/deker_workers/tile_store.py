@@ -284,7 +284,10 @@ class TileStore:
                 file = pinned.enter_context(self._tiles.pinned(str(self.path(key))))
         except FileNotFoundError:
             return None
-        ranges = stored_ranges(file.index, request.region, *request.others)
+        if request.whole:
+            ranges = np.array([[0, file.index.file_bytes]], np.int64)
+        else:
+            ranges = stored_ranges(file.index, request.region, *request.others)
         return file, FetchedTile(file.index.packed, ranges, begin)
 
     @contextlib.contextmanager
