@@ -18,11 +18,15 @@ from deker_cluster.registry.keeper import USERS_LOCK, open_lock, try_lock
 from deker_cluster.registry.opening import observe_registry
 from deker_cluster.transport.actors import ActorShard, actor_namespace
 from deker_cluster.transport.shard_table import Shard, ShardTable
+from deker_coordinator.caretaker import Caretaker
+from deker_coordinator.membership import Membership
 from deker_coordinator.service import CoordinatorService
 from deker_coordinator.upkeep import sweeper
 from deker_workers.parent import end_with_parent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deker_cluster.registry.models import ShardRecord
     from deker_cluster.uri import Address
 
@@ -56,22 +60,36 @@ class CoordinatorActor:
         self._namespace = actor_namespace(spec.cluster_id)
         self._users: int | None = None
         self._stopped = threading.Event()
-        threading.Thread(target=self._run, name="deker-coordinator", daemon=True).start()
+        for name, work in (
+            ("deker-coordinator", self._serve),
+            ("deker-caretaker", self._care),
+            ("deker-membership", self._watch),
+        ):
+            threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
 
     def ready(self) -> bool:
         """Answer, once the actor's process is up."""
         return True
 
-    def _run(self) -> None:
+    def _run(self, work: Callable[[], None]) -> None:
         while True:
             try:
-                self._serve()
+                work()
             except Exception:
                 # Nothing may end this thread but the end of the process.
                 logger.exception("the coordinator stumbled")
                 time.sleep(_RETRY_PAUSE_S)
             else:
                 return
+
+    def _watch(self) -> None:
+        Membership(observe_registry(self._spec.address)).run(self._stopped)
+
+    def _care(self) -> None:
+        registry = observe_registry(self._spec.address)
+        shards = ShardTable(registry, self._connect)
+        journal = Journal(registry, shards, self._spec.cluster_id)
+        Caretaker(registry, shards, flush=journal.flush).run(self._stopped)
 
     def _serve(self) -> None:
         registry = observe_registry(self._spec.address)

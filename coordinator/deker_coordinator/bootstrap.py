@@ -34,6 +34,7 @@ from deker_coordinator.library import SETUP_DEADLINE_S, in_process_shard, own_pl
 from deker_coordinator.local_ray import LocalRay, RayEndpoint, connect_ray, disconnect_ray
 from deker_coordinator.shard_actors import (
     actor_exists,
+    domains_of,
     prefer_node,
     start_coordinator,
     start_shard,
@@ -126,7 +127,8 @@ def open_cluster(address: Address, options: SessionOptions, executor: Executor |
             handle = ActorShard(name, namespace, options.deadline_s, not near)
             return Shard(record, handle, Path(str(record.info["path"])) if near else None)
 
-        shards = ShardTable(registry, connect)
+        (labels,) = [node.get("Labels", {}) for node in ray.nodes() if node["NodeID"] == here]
+        shards = ShardTable(registry, connect, domains_of(labels).get("zone", ""))
         shards.refresh()
         leaving = undo.pop_all()
     return Session(

@@ -16,7 +16,12 @@ from deker_cluster.errors import DekerClientError, DekerValidationError
 from deker_cluster.registry.opening import open_registry
 from deker_coordinator.actor import CoordinatorSpec
 from deker_coordinator.identity import FORMAT_VERSION
-from deker_coordinator.shard_actors import start_coordinator, start_shard, wait_until_ready
+from deker_coordinator.shard_actors import (
+    domains_of,
+    start_coordinator,
+    start_shard,
+    wait_until_ready,
+)
 from deker_workers.server import ShardSpec
 
 if TYPE_CHECKING:
@@ -34,9 +39,15 @@ class _StorageNode:
     name: str
     placement: dict[str, Any]
     """Ray options that pin an actor to the node, also after the node has been restarted."""
+    domains: dict[str, str]
 
 
-def start_cluster(address: Address, data_dir: Path, shards_per_node: int = 1) -> ClusterRecord:
+def start_cluster(
+    address: Address,
+    data_dir: Path,
+    shards_per_node: int = 1,
+    weight: float | None = None,
+) -> ClusterRecord:
     """Start, or complete, a cluster's services on the Ray that this process is connected to.
 
     Nodes with the label ``deker.io/node`` get shards; if none has it, all nodes, known by their
@@ -51,6 +62,9 @@ def start_cluster(address: Address, data_dir: Path, shards_per_node: int = 1) ->
         are appended.
     shards_per_node
         Data directories, and actors, per node.
+    weight
+        Share of the tiles that each shard gets that is started now, relative to others; None: as
+        large as the disk, or as it was before.
 
     Raises
     ------
@@ -84,6 +98,9 @@ def start_cluster(address: Address, data_dir: Path, shards_per_node: int = 1) ->
                     actor=name,
                     root=Path(root),
                     published_path=str(root),
+                    weight=weight,
+                    sharers=shards_per_node,
+                    domains=tuple(node.domains.items()),
                 )
                 start_shard(spec, node.placement)
                 names.append(name)
@@ -98,11 +115,23 @@ def start_cluster(address: Address, data_dir: Path, shards_per_node: int = 1) ->
 
 def _storage_nodes() -> list[_StorageNode]:
     alive = [node for node in ray.nodes() if node["Alive"]]
-    labelled = sorted(
-        {node["Labels"][NODE_LABEL] for node in alive if NODE_LABEL in node.get("Labels", {})}
-    )
-    if labelled:
-        return [_StorageNode(name, {"label_selector": {NODE_LABEL: name}}) for name in labelled]
-    hosts = sorted({node["NodeManagerAddress"] for node in alive})
+    labels = {
+        node["Labels"][NODE_LABEL]: node["Labels"]
+        for node in alive
+        if NODE_LABEL in node.get("Labels", {})
+    }
+    if labels:
+        return [
+            _StorageNode(
+                name, {"label_selector": {NODE_LABEL: name}}, {**domains_of(there), "node": name}
+            )
+            for name, there in sorted(labels.items())
+        ]
+    hosts = {node["NodeManagerAddress"]: node.get("Labels", {}) for node in alive}
     # Every Ray node offers a resource with its address; a little of it pins an actor there.
-    return [_StorageNode(host, {"resources": {f"node:{host}": 0.001}}) for host in hosts]
+    return [
+        _StorageNode(
+            host, {"resources": {f"node:{host}": 0.001}}, {**domains_of(there), "node": host}
+        )
+        for host, there in sorted(hosts.items())
+    ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import DekerBaseApplicationError, DekerInstanceNotExistsError
 from deker_cluster.failpoints import failpoint
+from deker_cluster.registry.models import ShardState
 from deker_cluster.transport.messages import TileKey
 
 if TYPE_CHECKING:
@@ -78,8 +79,12 @@ def _delete(
     """
     failed: set[bytes] = set()
     doomed: dict[int, list[tuple[TileKey, bytes]]] = defaultdict(list)
-    known = {shard.record.number: shard for shard in shards.all()}
+    # What is on a lost shard belongs to nothing as soon as it is forgotten here: should the shard
+    # come back, it goes as a leftover.
+    known = {shard.number: shard for shard in shards.all() if shard.state != ShardState.LOST}
+    away.update(number for number, shard in known.items() if shard.state == ShardState.DOWN)
     current = _current_entries(items, registry)
+    condemned = registry.condemn([item.member for item in items if item.kind == "moved"])
     pinned = registry.held_arrays() if any(item.kind == "array" for item in items) else {}
     for item in items:
         try:
@@ -93,7 +98,7 @@ def _delete(
                 elif not _delete_array(item, known.values(), away):
                     failed.add(item.member)
             else:
-                for number, key in _files(item, current, known):
+                for number, key in _files(item, current, condemned, known):
                     doomed[number].append((key, item.member))
         except (DekerBaseApplicationError, OSError) as error:
             logger.warning("garbage %r was not swept: %s", item.member[:80], error)
@@ -154,7 +159,10 @@ def _current_entries(
 
 
 def _files(
-    item: GarbageItem, current: dict[tuple[str, int], TileEntry], known: dict[int, Shard]
+    item: GarbageItem,
+    current: dict[tuple[str, int], TileEntry],
+    condemned: dict[bytes, frozenset[int]],
+    known: dict[int, Shard],
 ) -> list[tuple[int, TileKey]]:
     """Return (shard number, file) of everything that a tile's garbage item names."""
     if item.array_id is None or item.ordinal is None:
@@ -166,6 +174,8 @@ def _files(
         return [(number, key) for number in known]
     old = TileEntry.unpack(item.entry)
     key = TileKey(item.array_id, item.ordinal, old.version)
+    if item.kind == "moved":
+        return [(number, key) for number in condemned[item.member] if number in known]
     now = current.get((item.array_id, item.ordinal))
     # The same file under a new entry: it was moved, and its new places stay.
     keep = now.shards if now is not None and now.version == old.version else ()

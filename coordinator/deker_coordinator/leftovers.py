@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from deker_cluster.integrity.known_files import KnownFiles, Suspect
+from deker_cluster.registry.models import ShardState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,9 @@ class LeftoverSweep:
                 return 0
             self._due = self._clock() + _EVERY_S
             self._shards.refresh()
-            self._places = [(shard.record.number, None) for shard in self._shards.all()]
+            self._places = [
+                (shard.number, None) for shard in self._shards.all() if shard.state == ShardState.UP
+            ]
             return 0
         # Taken out first: a place where this fails must not keep the round from its end.
         number, after = self._places.pop()

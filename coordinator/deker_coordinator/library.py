@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from deker_cluster.dataplane.session import Session, SessionOptions
 from deker_cluster.errors import DataDirectoryError
+from deker_cluster.registry.models import ShardState
 from deker_cluster.registry.opening import open_registry
 from deker_cluster.tilefile.cache import TileCache
 from deker_cluster.transport.shard_table import Shard, ShardTable
@@ -44,6 +45,7 @@ def open_library(
             lambda record: in_process_shard(record, root, cluster.id, tiles),
         )
         shards.refresh()
+        _take_over(registry, shards)
     except BaseException:
         registry.close()
         leave()
@@ -65,6 +67,18 @@ def open_library(
     )
     upkeep = Upkeep(session)
     return session
+
+
+def _take_over(registry: Registry, shards: ShardTable) -> None:
+    """Let shards count as there that a cluster which has ended has not heard of in its time.
+
+    What is outdated in one that was given up is swept as a leftover.
+    """
+    away = [shard for shard in shards.all() if shard.state != ShardState.UP]
+    for shard in away:
+        registry.judge(shard.number, ShardState(shard.state), ShardState.UP)
+    if away:
+        shards.refresh()
 
 
 def shard_path(number: int) -> str:

@@ -11,13 +11,35 @@ from deker_coordinator.actor import COORDINATOR, CoordinatorActor, CoordinatorSp
 from deker_workers.actor import ShardActor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from deker_workers.server import ShardSpec
 
-__all__ = ["actor_exists", "start_coordinator", "start_shard", "wait_until_ready"]
+__all__ = [
+    "actor_exists",
+    "domains_of",
+    "prefer_node",
+    "start_coordinator",
+    "start_shard",
+    "wait_until_ready",
+]
 
 READY_DEADLINE_S = 60.0
+
+_DOMAIN_LABELS = {
+    "zone": ("deker.io/zone", "ray.io/availability-zone"),
+    "rack": ("deker.io/rack",),
+}
+
+
+def domains_of(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the failure domains, widest first, that the labels of a Ray node name."""
+    found = {}
+    for domain, names in _DOMAIN_LABELS.items():
+        named = [labels[name] for name in names if labels.get(name)]
+        if named:
+            found[domain] = named[0]
+    return found
 
 
 def actor_exists(name: str, cluster_id: str) -> bool:

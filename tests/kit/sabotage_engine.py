@@ -1,4 +1,4 @@
-"""What switches off the guards of rows 1, 3, 4, 11, 12 and 13."""
+"""What switches off the guards of rows 1, 2, 3, 4, 11, 12 and 13."""
 
 from __future__ import annotations
 
@@ -116,3 +116,17 @@ def let_garbage_ignore_pins() -> None:
             "if tiles[2 * j] ~= '' then",
         ),
     )
+
+
+@sabotage(2)
+def write_the_first_copy_only() -> None:
+    """Name shards that hold nothing."""
+    from deker_cluster.dataplane import copies
+
+    send = copies._send
+
+    def first_only(session: Any, blobs: Any) -> Any:
+        number = min(blobs)
+        return send(session, {number: blobs[number]})
+
+    replace(copies, "_send", first_only)
