@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from deker_cluster import Client, DimensionSchema, VArray, VArraySchema
@@ -143,3 +144,16 @@ def grid(client: Client) -> VArray:
     array = client.create_collection("grids", schema).create()
     assert isinstance(array, VArray)
     return array
+
+
+@pytest.fixture
+def uri(root: Path) -> str:
+    """The address of :func:`root`."""
+    return f"file://{root}"
+
+
+@pytest.fixture
+def filled(grid: VArray) -> VArray:
+    """Of :func:`grid`, the upper half of the tiles is written."""
+    grid[:4].update(np.arange(64).reshape(4, 16))
+    return grid

@@ -150,13 +150,13 @@ def test_commands(root: Path, file: Path) -> None:
 
     uri = f"file://{root}"
     assert json.loads(run("backup", uri, str(file), "--json"))["tiles"] == 4
-    assert "exists already" in run("backup", uri, str(file), code=1)
+    assert "exists already" in run("backup", uri, str(file), code=3)
     assert "1 collections, 1 arrays, 4 tiles" in run("backup", uri, str(file) + "2")
-    assert "is not empty" in run("restore", uri, str(file), code=1)
+    assert "is not empty" in run("restore", uri, str(file), code=3)
     report = json.loads(run("restore", uri, str(file), "--replace", "--dry-run", "--json"))
     assert (report["changed"], report["tiles"]) == (False, 4)
     lose(root)
     report = json.loads(run("restore", uri, str(file), "--json"))
     assert (report["changed"], report["missing_tiles"]) == (True, [])
     assert json.loads(run("verify", uri, "--json"))["ok"]
-    assert "holds no storage" in run("verify", f"{uri}-elsewhere", code=1)
+    assert "holds no storage" in run("verify", f"{uri}-elsewhere", code=3)

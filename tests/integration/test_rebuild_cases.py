@@ -71,7 +71,7 @@ def test_what_is_no_storage(tmp_path: Path) -> None:
     with pytest.raises(DataDirectoryError, match="holds no storage"):
         rebuilt(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    text = run("registry", "rebuild", "deker://127.0.0.1:1/name", code=1)
+    text = run("registry", "rebuild", "deker://127.0.0.1:1/name", code=3)
     assert "--data-dir" in text
 
 

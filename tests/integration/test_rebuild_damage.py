@@ -249,12 +249,12 @@ def test_files_that_are_not_there(root: Path, tmp_path: Path) -> None:
     with Client(f"file://{root}") as client:
         filled(client)
     uri = f"file://{root}"
-    text = run("registry", "restore", uri, str(tmp_path / "none"), "--replace", code=1)
+    text = run("registry", "restore", uri, str(tmp_path / "none"), "--replace", code=3)
     assert "Error: [Errno 2] No such file" in text
-    assert "directory" in run("registry", "restore", uri, str(tmp_path), "--replace", code=1)
+    assert "directory" in run("registry", "restore", uri, str(tmp_path), "--replace", code=3)
     (tmp_path / "file").touch()
-    assert "Error" in run("registry", "backup", uri, str(tmp_path / "file" / "backup"), code=1)
-    text = run("registry", "rebuild", uri, "--data-dir", str(tmp_path), "--replace", code=1)
+    assert "Error" in run("registry", "backup", uri, str(tmp_path / "file" / "backup"), code=3)
+    text = run("registry", "rebuild", uri, "--data-dir", str(tmp_path), "--replace", code=3)
     assert "leave out --data-dir" in text
 
 

@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from deker_cluster.client import Client
-from deker_cluster.uri import parse_uri
+from deker_coordinator.cli.commands import (
+    WRONG,
+    Stopped,
+    as_json_option,
+    command,
+    quiet_option,
+    uri_argument,
+)
+from deker_coordinator.cli.opening import existing_address
+from deker_coordinator.cli.output import emit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deker_cluster.exchange.report import ExportReport, ImportReport
-    from deker_cluster.uri import Address
 
-__all__ = ["existing_address", "export", "import_", "uri_argument"]
-
-uri_argument = click.argument("uri", envvar="DEKER_CLUSTER_URI")
-"""The address. On a command line, its password is shown to the whole machine."""
+__all__ = ["export", "import_"]
 
 _collections = click.option(
     "--collection", "collections", multiple=True, help="Only this one; may be given several times."
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-_quiet = click.option("--quiet", is_flag=True, help="Show no progress.")
 
 
-@click.command("import")
+@command("import", short_help="Bring a Deker storage over into this one.")
 @click.argument("source")
 @uri_argument
 @_collections
 @click.option("--dry-run", is_flag=True, help="Look at everything, write nothing.")
 @click.option("--force", is_flag=True, help="Go on although young lock files are there.")
-@_as_json
-@_quiet
+@as_json_option
+@quiet_option
 def import_(
     source: str,
     uri: str,
@@ -71,12 +73,12 @@ def import_(
     _end(report, as_json=as_json)
 
 
-@click.command()
-@click.argument("uri")
+@command(short_help="Write a storage as Deker opens it.")
+@uri_argument
 @click.argument("target", type=click.Path(path_type=str))
 @_collections
-@_as_json
-@_quiet
+@as_json_option
+@quiet_option
 def export(uri: str, target: str, collections: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Write the storage URI into the folder TARGET (file:///path) as Deker 1.1.7 opens it.
 
@@ -91,25 +93,17 @@ def export(uri: str, target: str, collections: tuple[str, ...], as_json: bool, q
     _end(report, as_json=as_json)
 
 
-def existing_address(uri: str) -> Address:
-    """Return the address of a storage to look at: opening a folder would make one there."""
-    address = parse_uri(uri)
-    if address.path is not None and not (address.path / "cluster.json").exists():
-        raise click.ClickException(f"{address.path} holds no storage")
-    return address
-
-
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt as stop:
-        raise click.ClickException(
+    except KeyboardInterrupt:
+        raise Stopped(
             "stopped; run the same command again to go on, what is there is skipped"
-        ) from stop
+        ) from None
 
 
 def _end(report: ImportReport | ExportReport, *, as_json: bool) -> None:
-    click.echo(json.dumps(report.as_dict, indent=2) if as_json else report.text)
+    emit(report.as_dict, as_json=as_json, render=lambda: click.echo(report.text))
     if not report.ok:
-        sys.exit(1)
+        sys.exit(WRONG)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import click
-from rich.console import Console
-from rich.table import Table
 from tqdm import tqdm
 
 from deker_cluster.client import Client
 from deker_cluster.uri import parse_uri
-from deker_coordinator.exchange_cli import existing_address, uri_argument
+from deker_coordinator.cli.commands import WRONG, Group, as_json_option, uri_argument
+from deker_coordinator.cli.opening import existing_address
+from deker_coordinator.cli.output import emit, pairs_table
 from deker_coordinator.recovery import back_up, read_backup, rebuild, verify
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ __all__ = ["registry_commands"]
 _SHOWN = 20
 """Differences and missing tiles that are printed one by one."""
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _data_dir = click.option(
     "--data-dir",
     "data_dirs",
@@ -40,19 +38,19 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Look at everything, cha
 _file = click.argument("file", type=click.Path(path_type=Path))
 
 
-@click.group("registry")
+@click.group("registry", cls=Group, short_help="Rebuild, verify, back up and restore a registry.")
 def registry_commands() -> None:
     """Rebuild, verify, back up and restore what a storage knows of its tiles."""
 
 
-@registry_commands.command("rebuild")
+@registry_commands.command("rebuild", short_help="Make an empty registry whole from the disks.")
 @uri_argument
 @_data_dir
 @click.option(
     "--replace", is_flag=True, help="Also a registry that is not empty. Nobody may be using it."
 )
 @_dry_run
-@_as_json
+@as_json_option
 def rebuild_(
     uri: str, data_dirs: tuple[Path, ...], replace: bool, dry_run: bool, as_json: bool
 ) -> None:
@@ -72,7 +70,7 @@ def rebuild_(
     _show_rebuilt(found, dry_run=dry_run, as_json=as_json)
 
 
-@registry_commands.command("restore")
+@registry_commands.command("restore", short_help="Make an empty registry whole from a backup.")
 @uri_argument
 @_file
 @_data_dir
@@ -83,7 +81,7 @@ def rebuild_(
     "--replace", is_flag=True, help="Also a registry that is not empty. Nobody may be using it."
 )
 @_dry_run
-@_as_json
+@as_json_option
 def restore(
     uri: str,
     file: Path,
@@ -110,9 +108,9 @@ def restore(
     _show_rebuilt(found, dry_run=dry_run, as_json=as_json)
 
 
-@registry_commands.command("verify")
+@registry_commands.command("verify", short_help="Compare the registry with the disks.")
 @uri_argument
-@_as_json
+@as_json_option
 def verify_(uri: str, as_json: bool) -> None:
     """Compare the registry of URI with what the disks of the shards know.
 
@@ -121,28 +119,26 @@ def verify_(uri: str, as_json: bool) -> None:
     existing_address(uri)
     with Client(uri) as client:
         result = verify(client.session)
-    if as_json:
-        click.echo(json.dumps(_verified(result), indent=2))
-    else:
-        _show_verified(result)
+    emit(_verified(result), as_json=as_json, render=lambda: _show_verified(result))
     if not result.ok:
-        sys.exit(1)
+        sys.exit(WRONG)
 
 
-@registry_commands.command()
+@registry_commands.command(short_help="Write what the registry holds to a file.")
 @uri_argument
 @_file
-@_as_json
+@as_json_option
 def backup(uri: str, file: Path, as_json: bool) -> None:
     """Write what the registry of URI holds to the new file FILE. Tiles are not in it."""
     existing_address(uri)
     with Client(uri) as client:
         state = back_up(client.session, file)
-    if as_json:
-        click.echo(json.dumps({"file": str(file), **_counts(state)}, indent=2))
-    else:
-        counts = ", ".join(f"{number} {what}" for what, number in _counts(state).items())
-        click.echo(f"{file}: {counts}")
+    counts = ", ".join(f"{number} {what}" for what, number in _counts(state).items())
+    emit(
+        {"file": str(file), **_counts(state)},
+        as_json=as_json,
+        render=lambda: click.echo(f"{file}: {counts}"),
+    )
 
 
 class _Progress:
@@ -172,34 +168,37 @@ def _counts(state: RegistryState) -> dict[str, int]:
 def _show_rebuilt(found: Reconstruction, *, dry_run: bool, as_json: bool) -> None:
     taken = [write for write in found.writes if write.why_not is None]
     left = [write for write in found.writes if write.why_not is not None]
-    if as_json:
-        report: dict[str, Any] = {
-            "changed": not dry_run,
-            "source": found.source,
-            **_counts(found.state),
-            "writes_taken": [write._asdict() for write in taken],
-            "writes_left": [write._asdict() for write in left],
-            "leftover_files": len(found.leftovers.files),
-            "missing_tiles": [tile._asdict() for tile in found.missing],
-            "problems": list(found.problems),
-        }
-        click.echo(json.dumps(report, indent=2))
-        return
-    table = Table("", "found" if dry_run else "put in place")
-    table.add_row("journal", found.source)
-    for what, number in _counts(found.state).items():
-        table.add_row(what, str(number))
-    table.add_row("writes of the last moment, taken", str(len(taken)))
-    table.add_row("writes of the last moment, left", str(len(left)))
-    table.add_row("tiles whose files are missing", str(len(found.missing)))
-    table.add_row("files that nothing needs", str(len(found.leftovers.files)))
-    Console().print(table)
-    for write in left[:_SHOWN]:
-        click.echo(f"left: write {write.token} to array {write.array_id}: {write.why_not}")
-    for tile in found.missing[:_SHOWN]:
-        click.echo(f"missing: version {tile.version} of tile {tile.ordinal} of {tile.array_id}")
-    for problem in found.problems:
-        click.echo(f"problem: {problem}")
+    report: dict[str, Any] = {
+        "changed": not dry_run,
+        "source": found.source,
+        **_counts(found.state),
+        "writes_taken": [write._asdict() for write in taken],
+        "writes_left": [write._asdict() for write in left],
+        "leftover_files": len(found.leftovers.files),
+        "missing_tiles": [tile._asdict() for tile in found.missing],
+        "problems": list(found.problems),
+    }
+
+    def render() -> None:
+        click.echo("this would be put in place:" if dry_run else "this was put in place:")
+        pairs_table(
+            [
+                ("journal", found.source),
+                *_counts(found.state).items(),
+                ("writes of the last moment, taken", len(taken)),
+                ("writes of the last moment, left", len(left)),
+                ("tiles whose files are missing", len(found.missing)),
+                ("files that nothing needs", len(found.leftovers.files)),
+            ]
+        )
+        for write in left[:_SHOWN]:
+            click.echo(f"left: write {write.token} to array {write.array_id}: {write.why_not}")
+        for tile in found.missing[:_SHOWN]:
+            click.echo(f"missing: version {tile.version} of tile {tile.ordinal} of {tile.array_id}")
+        for problem in found.problems:
+            click.echo(f"problem: {problem}")
+
+    emit(report, as_json=as_json, render=render)
 
 
 def _verified(result: Verification) -> dict[str, Any]:
