@@ -7,6 +7,7 @@ SCALE ?= 1
 ROWS ?=
 ONLY ?=
 SABOTAGE ?=
+TILES ?= 10000000
 SEED ?= 1
 
 SHELL = /bin/sh
@@ -20,7 +21,7 @@ unexport PYTHONPATH
 INSTALLED = from importlib.metadata import version; \
 	[version(name) for name in ("deker-cluster", "hatchling", "mypy", "pytest", "ruff")]
 
-.PHONY: help venv demo test lint bench bench-full bench-protocol parity chaos clean
+.PHONY: help venv demo test lint bench bench-full bench-protocol bench-scale parity chaos life hosts clean
 
 help:
 	@echo 'make demo [NODES=3]   real imagery through a cluster on this machine'
@@ -30,9 +31,12 @@ help:
 	@echo '                      [ONLY=W1,W5 for some of the workloads]'
 	@echo 'make bench-full       the same with arrays of 1 GiB: an hour and three quarters, and 20 GB of disk'
 	@echo 'make bench-protocol   what each step of a small write and read costs'
+	@echo 'make bench-scale      a registry of ten million tiles on 1,000 simulated shards [TILES=1000000]'
 	@echo 'make parity           random programs on Deker itself and on this package [PROGRAMS=2000 SEED=1]'
 	@echo 'make chaos            kills, pauses, lost replies, power cuts: what must hold through all of them'
 	@echo '                      [SCALE=0.1 ROWS=1,3 SEED=1 SABOTAGE=3, which must turn row 3 red]'
+	@echo 'make life             a node lost, another joined, a third drained under load, as a chart: two minutes'
+	@echo 'make hosts            three network namespaces as hosts: a cut link, a lost host; takes root, and four minutes'
 	@echo 'make clean            remove all environments, caches, built packages, what the demo wrote'
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer).'
@@ -62,6 +66,9 @@ bench-full: venv
 bench-protocol: venv
 	$(BIN)/python benchmarks/protocol.py
 
+bench-scale: venv
+	$(BIN)/python -m benchmarks.scale --tiles $(TILES)
+
 parity: venv
 	$(BIN)/python -m tests.parity.campaign --programs $(PROGRAMS) --seed $(SEED)
 
@@ -70,6 +77,12 @@ chaos: venv
 	$(BIN)/python -m tests.chaos.run --scale $(SCALE) $(if $(ROWS),--rows $(ROWS)) \
 		$(if $(SABOTAGE),--sabotage $(SABOTAGE)) \
 		$(if $(filter file,$(origin SEED)),,--seed $(SEED))
+
+life: venv
+	$(BIN)/python -m tests.life.run --chart docs/images/cluster-life.png
+
+hosts: venv
+	$(BIN)/python -m tests.hosts.run
 
 clean:
 	rm -rf .venv .venv-deker .bench dist demo-output .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""A cluster that loses a node, gets another, and gives one up, while it is used."""
