@@ -32,11 +32,11 @@ def test_memory_that_a_shard_has_not_acknowledged_is_left_alone(
     handle = client.session.shards.get(0).handle
     stage = type(handle).stage
 
-    def look(self: Any, tiles: Sequence[TileBlob], *, fsync: bool = True) -> None:
+    def look(self: Any, tiles: Sequence[TileBlob], **options: Any) -> None:
         seen.extend(memoryview(segment) for blob in tiles for _, segment in blob.segments[1:])
         if not acknowledged:
             raise StorageFullError("no room")
-        stage(self, tiles, fsync=fsync)
+        stage(self, tiles, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(type(handle), "stage", look)

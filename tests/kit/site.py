@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
+import pytest
 import ray
 from ray.cluster_utils import Cluster
 
@@ -60,7 +61,9 @@ class Site:
         self._stack.callback(self.server.stop)
         self.uri = f"deker://127.0.0.1:{port}/life"
         # Workers that are started later import the package from where this process has it.
-        os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        self._stack.enter_context(pytest.MonkeyPatch.context()).setenv(
+            "PYTHONPATH", os.pathsep.join(path for path in sys.path if path)
+        )
         store = self._start_ray_store() if ray_store else {}
         self._ray = Cluster(
             initialize_head=True,

@@ -15,6 +15,7 @@ from deker_cluster import (
     TimeDimensionSchema,
     VArraySchema,
 )
+from tests.kit.rot import add_shards
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +29,7 @@ def test_the_first_script_of_the_readme_is_the_example() -> None:
 
 def test_the_lines_of_the_readme_on_indices_and_filters_run(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    _, lines, past = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    _, lines, past, copies = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     schema = VArraySchema(
         dtype="float32",
         dimensions=[
@@ -62,6 +63,10 @@ def test_the_lines_of_the_readme_on_indices_and_filters_run(tmp_path: Path) -> N
         assert [generation.number for generation in array.history()] == [5, 4, 3, 2, 1]
         assert (array[...].read() == 20).all()
         assert known["change"].generation == 5
+        add_shards(client, 3)
+        known |= {"schema": schema, "weather": collection}
+        exec(copies, known)  # noqa: S102
+        assert [each.replication for each in client] == [3, 2]
 
 
 def test_links_of_the_documentation_lead_somewhere() -> None:

@@ -173,6 +173,9 @@ class DeadShards:
     def __init__(self) -> None:
         self.calls = 0
 
+    def refresh(self) -> None:
+        pass
+
     def all(self) -> list[Any]:
         return []
 
