@@ -47,6 +47,8 @@ pytestmark = pytest.mark.timeout(300)
 
 NODES = ("n0", "n1", "n2")
 STORE_BYTES = 100 << 20
+LEFT: list[Path] = []
+"""Directories whose services have lost their last user."""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,8 @@ def nodes() -> Iterator[Cluster]:
         )
     ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
     yield cluster
+    while LEFT:  # their services end while the next tests run
+        await_end(LEFT.pop())
     ray.shutdown()
     cluster.shutdown()
 
@@ -82,7 +86,7 @@ def client(nodes: Cluster, tmp_path: Path) -> Iterator[Client]:
     root = tmp_path / "data"
     with Client(f"deker://{root}") as opened:
         yield opened
-    await_end(root)
+    LEFT.append(root)
 
 
 def make(client: Client, name: str, options: HDF5Options | None = None) -> VArray:
@@ -219,7 +223,7 @@ def test_reads_from_other_nodes_wait_for_a_killed_shard(client: Client) -> None:
         for process in psutil.process_iter(["cmdline"])
         if process.pid in mine and "ShardActor" in (process.info["cmdline"] or [""])[0]
     ]
-    assert len(victims) == 3
+    assert len(victims) >= 3, "those of earlier tests may still run"
     for process in victims:
         process.kill()
     assert np.array_equal(array[:].read(), cells)
