@@ -9,6 +9,7 @@ ONLY ?=
 SABOTAGE ?=
 TILES ?= 10000000
 SEED ?= 1
+TORCH ?= 2.13.0
 
 SHELL = /bin/sh
 BIN = .venv/bin
@@ -21,17 +22,25 @@ unexport PYTHONPATH
 INSTALLED = from importlib.metadata import version; \
 	[version(name) for name in ("deker-cluster", "hatchling", "mypy", "pytest", "ruff")]
 
-.PHONY: help venv demo test lint bench bench-full bench-protocol bench-scale parity chaos life hosts clean
+.PHONY: help venv torch demo test lint bench bench-full bench-protocol bench-scale bench-ingest bench-doors \
+	example-ray example-mosaic example-training example-xarray parity chaos life hosts clean
 
 help:
 	@echo 'make demo [NODES=3]   real imagery through a cluster on this machine'
 	@echo 'make test             all tests but the long ones (markers chaos and slow)'
+	@echo '                      [TORCH= leaves PyTorch out, and skips its tests]'
+	@echo 'make example-ray      a Ray driver script: computing where the tiles lie, datasets in and out'
+	@echo 'make example-mosaic   GeoTIFF scenes into one mosaic, and a quick look at it'
+	@echo 'make example-training a small network learns from slices, is interrupted, and goes on'
+	@echo 'make example-xarray   an xarray session: lazy, labelled, with dask'
 	@echo 'make lint             ruff, mypy, import-linter, contents of the wheel'
 	@echo 'make bench            this package, its peers and the hardware in turns, in less than ten minutes'
 	@echo '                      [ONLY=W1,W5 for some of the workloads]'
 	@echo 'make bench-full       the same with arrays of 1 GiB: an hour and three quarters, and 20 GB of disk'
 	@echo 'make bench-protocol   what each step of a small write and read costs'
 	@echo 'make bench-scale      a registry of ten million tiles on 1,000 simulated shards [TILES=1000000]'
+	@echo 'make bench-ingest     240 scenes into one node and into three: MB/s, and their share of what the disk can'
+	@echo 'make bench-doors      Ray Data, PyTorch and xarray beside what else could be used'
 	@echo 'make parity           random programs on Deker itself and on this package [PROGRAMS=2000 SEED=1]'
 	@echo 'make chaos            kills, pauses, lost replies, power cuts: what must hold through all of them'
 	@echo '                      [SCALE=0.1 ROWS=1,3 SEED=1 SABOTAGE=3, which must turn row 3 red]'
@@ -44,8 +53,27 @@ help:
 demo: venv
 	$(BIN)/python examples/demo.py --nodes $(NODES)
 
-test: venv
+test: venv torch
 	$(BIN)/python -m pytest -m 'not chaos and not slow'
+
+# Not a dependency of the package: it is big, and each machine wants its own build of it.
+torch: venv
+	@if [ -n "$(TORCH)" ] && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
+		echo 'installing PyTorch $(TORCH) into .venv (TORCH= leaves it out)'; \
+		$(BIN)/python -m pip install --quiet 'torch==$(TORCH)'; \
+	fi
+
+example-ray: venv
+	$(BIN)/python examples/ray_driver.py
+
+example-mosaic: venv
+	$(BIN)/python examples/mosaic.py
+
+example-training: venv torch
+	$(BIN)/python examples/training.py
+
+example-xarray: venv
+	$(BIN)/python examples/xarray_session.py
 
 lint: venv
 	$(BIN)/ruff check .
@@ -68,6 +96,14 @@ bench-protocol: venv
 
 bench-scale: venv
 	$(BIN)/python -m benchmarks.scale --tiles $(TILES)
+
+bench-ingest: venv
+	$(BIN)/python -m benchmarks.ingest
+
+bench-doors: venv torch
+	$(BIN)/python -m benchmarks.ray_door
+	$(BIN)/python -m benchmarks.torch_door
+	$(BIN)/python -m benchmarks.xarray_door
 
 parity: venv
 	$(BIN)/python -m tests.parity.campaign --programs $(PROGRAMS) --seed $(SEED)
