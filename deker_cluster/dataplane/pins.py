@@ -195,6 +195,13 @@ class PinKeeper:
         if not pin.shared:
             self._unpin(pin_id)
 
+    def unshare(self, pin_id: str) -> None:
+        """Take note that no other process needs a pin any more: :meth:`release` will end it."""
+        with self._lock:
+            pin = self._pins.get(pin_id)
+            if pin is not None:
+                pin.shared = False
+
     def abandon(self, pin_id: str) -> None:
         """Have the thread release a pin. Never waits: for finalisers."""
         self._messages.put((self.release, pin_id))

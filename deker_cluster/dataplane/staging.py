@@ -123,6 +123,8 @@ def commit_tiles(
     ordinals: Sequence[int],
     put: Put,
     box: Box | None = None,
+    *,
+    untold: bool = False,
 ) -> int:
     """Replace tiles, all or none, and return the array's new generation.
 
@@ -136,6 +138,8 @@ def commit_tiles(
         commit.
     box
         The cells that change, for those who wait for changes; None: all of the tiles.
+    untold
+        The files tell nothing of the commit.
 
     Raises
     ------
@@ -150,7 +154,7 @@ def commit_tiles(
     """
     if session.transaction is not None:
         return session.transaction.stage(array, ordinals, put, box)
-    return commit_alone(session, array, ordinals, put, box)
+    return commit_alone(session, array, ordinals, put, box, untold=untold)
 
 
 def commit_alone(
@@ -159,11 +163,11 @@ def commit_alone(
     ordinals: Sequence[int],
     put: Put,
     box: Box | None = None,
+    untold: bool = False,
 ) -> int:
     """Replace tiles as :func:`commit_tiles` does, but never as part of a transaction."""
-    # Killed before the commit's request arrives: readers see the old tiles; the next writer waits
-    # until the lease ends, and with it all files of this token become garbage, named or temporary.
-    # Killed after it arrived: readers and the next writer see all new tiles, and no lease.
+    # Killed before the commit's request arrives: readers see the old tiles, and when the lease ends
+    # all files of this token become garbage. After it: all see the new tiles, and no lease.
     with session.leases.hold(
         [(array.id, ordinals)],
         session.options.write_lock_timeout_s,
@@ -187,7 +191,7 @@ def commit_alone(
         note = note_of([box or tiles_box(array.grid, [change.ordinal for change in changes])])
         files = sum(change.new is not None for change in changes)
         dropped = [change.ordinal for change in changes if change.base and change.new is None]
-        untold = told(files, sorted(dropped)).tiles == 0
+        untold = untold or told(files, sorted(dropped)).tiles == 0
         try:
             generations = session.registry.commit(
                 lease.token, [(array.id, changes)], notes={array.id: note}, untold=untold

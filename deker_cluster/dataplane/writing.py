@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deker_cluster.core.boxes import bounding_box
-from deker_cluster.core.manifest import TileEntry
 from deker_cluster.core.planning import Plan, Projection, plan
 from deker_cluster.core.regions import put_cells, region_shape
+from deker_cluster.dataplane.bases import using_bases
 from deker_cluster.dataplane.staging import (
     BULK_BYTES,
     Change,
@@ -21,16 +21,8 @@ from deker_cluster.dataplane.staging import (
     stage_all,
     told,
 )
-from deker_cluster.dataplane.stored_tile import (
-    StoredTile,
-    VersionGoneError,
-    WantedTile,
-    missing_file,
-    using_stored_tiles,
-)
 from deker_cluster.memory import memory_errors, require_memory
 from deker_cluster.tilefile.writer import TileImage, encode_tile, patch_tile
-from deker_cluster.transport.messages import TileKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,10 +31,11 @@ if TYPE_CHECKING:
     from deker_cluster.core.boxes import Box
     from deker_cluster.core.selection import Selection
     from deker_cluster.dataplane.session import Session
+    from deker_cluster.dataplane.stored_tile import StoredTile
     from deker_cluster.dataplane.tiled_array import TiledArray
     from deker_cluster.registry.models import Lease
 
-__all__ = ["clear", "write"]
+__all__ = ["clear", "encode_whole", "write"]
 
 
 class _Job(NamedTuple):
@@ -140,13 +133,6 @@ def _new_versions(
     told_there: Told,
     executor: Executor | None,
 ) -> list[TileImage]:
-    partial = []
-    for job in batch:
-        if job.place.base is not None and not job.projection.whole:
-            ordinal, entry = job.projection.ordinal, TileEntry.unpack(job.place.base)
-            key = TileKey(array.id, ordinal, entry.version)
-            partial.append(WantedTile(key, entry, array.grid.tile_extent(ordinal)))
-
     def make(bases: dict[int, StoredTile]) -> list[TileImage]:
         return [
             _new_version(
@@ -155,11 +141,8 @@ def _new_versions(
             for job in batch
         ]
 
-    try:
-        return using_stored_tiles(session, partial, make)
-    except VersionGoneError as gone:
-        # The lease keeps others from replacing it, so it was not swept: it is lost.
-        raise missing_file(gone) from gone
+    partial = (job.place for job in batch if not job.projection.whole)
+    return using_bases(session, array, partial, make)
 
 
 def _new_version(
@@ -201,9 +184,19 @@ def _new_version(
     if not projection.whole:
         values, part = np.full(shape, array.fill, array.dtype), values
         put_cells(values, projection.source, part)
+    return encode_whole(array, values, meta, executor)
+
+
+def encode_whole(
+    array: TiledArray,
+    values: npt.NDArray[Any],
+    meta: dict[str, Any],
+    executor: Executor | None,
+) -> TileImage:
+    """Return the file of a tile of which all cells are given."""
     chunk_shape = array.options.resolve_chunks(array.grid.tile_shape, array.dtype)
     if chunk_shape is not None:  # the tiles at the upper edges may be smaller than a chunk
-        chunk_shape = tuple(map(min, chunk_shape, shape))
+        chunk_shape = tuple(map(min, chunk_shape, values.shape))
     return encode_tile(
         values,
         chunk_shape=chunk_shape,
