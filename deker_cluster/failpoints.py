@@ -64,6 +64,9 @@ FAILPOINTS: Final[Mapping[str, str]] = {
     "move.named": "the entries name them, the old files are garbage",
     "delete.asked": "before an array or a collection is deleted",
     "delete.done": "it is deleted in the registry, its journal not flushed",
+    "ingest.read": "the inputs of a group of tiles are read, nothing is written",
+    "ingest.committed": "the tiles are committed, it is not noted that they are finished",
+    "ingest.noted": "that is noted as well",
 }
 """Every failpoint, and what has happened when the process comes to it."""
 

@@ -12,6 +12,7 @@ from deker_cluster.registry.creation_calls import CreationCalls
 from deker_cluster.registry.feed_calls import FeedCalls
 from deker_cluster.registry.find_calls import FindCalls
 from deker_cluster.registry.history_calls import HistoryCalls
+from deker_cluster.registry.ingested_calls import IngestedCalls
 from deker_cluster.registry.keys import cluster_key
 from deker_cluster.registry.lease_calls import LeaseCalls
 from deker_cluster.registry.link import RegistryLink
@@ -42,6 +43,7 @@ class Registry(
     MoveCalls,
     HistoryCalls,
     FeedCalls,
+    IngestedCalls,
     ReportCalls,
     RebuildCalls,
 ):

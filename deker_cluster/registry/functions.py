@@ -11,7 +11,7 @@ from importlib.resources import files
 
 __all__ = ["LIBRARY_VERSION", "OLDEST_CLIENT_VERSION", "library_source"]
 
-LIBRARY_VERSION = 6
+LIBRARY_VERSION = 7
 """Raise it with every change under ``lua/``: a server that holds an older one gets the new one.
 
 Newer versions of the library ``deker1`` serve older clients, down to the one below.

@@ -15,6 +15,7 @@ from deker_coordinator.cli.completion import completion
 from deker_coordinator.cli.directories import down, up
 from deker_coordinator.cli.drain import drain
 from deker_coordinator.cli.exchange import export, import_
+from deker_coordinator.cli.ingest import ingest
 from deker_coordinator.cli.locks import gc, locks
 from deker_coordinator.cli.rebalance import rebalance
 from deker_coordinator.cli.registry import registry_commands
@@ -58,6 +59,7 @@ for _command in (
     scrub,
     gc,
     registry_commands,
+    ingest,
     import_,
     export,
     completion,

@@ -35,8 +35,8 @@ WRONG = 1
 
 EXIT_CODES = (
     "Exit codes: 0 fine; 1 something is wrong (status: not whole; verify: differences; doctor: "
-    "findings; import and export: something was left out; a timeout passed); 2 wrong usage; 3 not "
-    "reachable, or refused; 130 stopped by Ctrl-C."
+    "findings; ingest, import and export: something was left out; a timeout passed); 2 wrong "
+    "usage; 3 not reachable, or refused; 130 stopped by Ctrl-C."
 )
 
 

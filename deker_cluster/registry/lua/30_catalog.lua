@@ -80,7 +80,7 @@ local function drop_array(p, array)
       redis.call('HDEL', collection .. ':pk', found[2])
     end
   end
-  redis.call('UNLINK', key, key .. ':m', key .. ':l', key .. ':h', key .. ':w')
+  redis.call('UNLINK', key, key .. ':m', key .. ':l', key .. ':h', key .. ':w', key .. ':i')
   redis.call('ZREM', p .. 'histories', array)
 end
 
