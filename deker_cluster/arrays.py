@@ -264,7 +264,8 @@ class BaseArray(Selectable[Subset]):
         for name in ("_attributes", "dimensions", "tiled"):
             self.__dict__.pop(name, None)
 
-    def _part(self, selection: Selection) -> Subset:
+    def part(self, selection: Selection) -> Subset:
+        """Return the part with the selected cells."""
         return Subset(self, selection)
 
     def __setitem__(self, index: object, data: object) -> None:
@@ -292,7 +293,8 @@ class Array(BaseArray):
 class VArray(BaseArray):
     """An array that is stored as a grid of tiles, on as many shards as there are."""
 
-    def _part(self, selection: Selection) -> VSubset:
+    def part(self, selection: Selection) -> VSubset:
+        """Return the part with the selected cells."""
         return VSubset(self, selection)
 
     @property

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from deker_cluster.indexing import resolve_index, resolve_names
 from deker_cluster.subset import Subset
+from deker_cluster.tilewise.methods import Tilewise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +25,7 @@ __all__ = ["Selectable"]
 PartT = TypeVar("PartT", bound=Subset)
 
 
-class Selectable(ABC, Generic[PartT]):
+class Selectable(Tilewise, Generic[PartT]):
     """Cells along dimensions, of which parts can be selected."""
 
     @property
@@ -38,7 +39,7 @@ class Selectable(ABC, Generic[PartT]):
         """The dimensions with their coordinates."""
 
     @abstractmethod
-    def _part(self, selection: Selection) -> PartT:
+    def part(self, selection: Selection) -> PartT:
         """Return the part with the selected cells."""
 
     @property
@@ -77,7 +78,7 @@ class Selectable(ABC, Generic[PartT]):
         DekerIndexError
             The index leaves the array, or matches nothing on a dimension.
         """
-        return self._part(resolve_index(index, self.dimensions))
+        return self.part(resolve_index(index, self.dimensions))
 
     def sel(
         self,
@@ -109,7 +110,7 @@ class Selectable(ABC, Generic[PartT]):
         DekerValidationError
             Another method, or no possible tolerance.
         """
-        return self._part(
+        return self.part(
             resolve_names(indexers, by_name, self.dimensions, method=method, tolerance=tolerance)
         )
 
@@ -152,6 +153,10 @@ class Selectable(ABC, Generic[PartT]):
         """
         parts = [index if isinstance(index, Subset) else self[index] for index in indices]
         return Subset.read_together(self, parts, out)
+
+    def all_cells(self) -> PartT:
+        """Return the part that has all cells."""
+        return self[...]
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None

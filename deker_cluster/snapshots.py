@@ -93,7 +93,8 @@ class Snapshot(Selectable["SnapshotSubset"]):
         """The attributes that may change, as of the handle that the snapshot was made from."""
         return self._array.custom_attributes
 
-    def _part(self, selection: Selection) -> SnapshotSubset:
+    def part(self, selection: Selection) -> SnapshotSubset:
+        """Return the part with the selected cells."""
         return SnapshotSubset(self, selection)
 
     @property
@@ -120,6 +121,11 @@ class Snapshot(Selectable["SnapshotSubset"]):
         self._closed = True
         if self._finalizer.detach() is not None:  # for one of the threads that close it at once
             self._pinned.keeper.release(self._pinned.pin_id)
+
+    def end(self) -> None:
+        """Close it also for the processes that it was pickled to: none may need it any more."""
+        self._pinned.keeper.unshare(self._pinned.pin_id)
+        self.close()
 
     def __enter__(self) -> Self:
         return self

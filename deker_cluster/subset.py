@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deker_cluster.arrow_export import CPU_DEVICE, to_arrow, to_dlpack
 from deker_cluster.coercion import coerce
 from deker_cluster.dataplane.batch_reading import read_batch
-from deker_cluster.dataplane.reading import read
+from deker_cluster.dataplane.reading import present_entries, read
 from deker_cluster.dataplane.writing import clear, write
 from deker_cluster.errors import DekerArrayTypeError, DekerIndexError, DekerSubsetError
 from deker_cluster.indexing import describe
 from deker_cluster.memory import require_memory
+from deker_cluster.tilewise.methods import Tilewise
 from deker_cluster.xarray_export import to_xarray
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+    import pyarrow as pa
     import xarray
 
     from deker_cluster.arrays import BaseArray
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Subset", "VSubset"]
 
 
-class Subset:
+class Subset(Tilewise):
     """Part of an array, as ``array[index]`` gives it. Can be pickled."""
 
     def __init__(self, array: BaseArray, selection: Selection) -> None:
@@ -57,6 +60,11 @@ class Subset:
     def bounds(self) -> tuple[int | slice | list[int], ...]:
         """Positions, slices or lists of positions, one for each dimension."""
         return self._selection.bounds
+
+    @property
+    def selection(self) -> Selection:
+        """The selected cells as plain numbers."""
+        return self._selection
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -97,6 +105,20 @@ class Subset:
         cells = read(session, tiled, array.located(selection), self._source())
         return cells if shape else cells[()]
 
+    def all_cells(self) -> Subset:
+        """Return this."""
+        return self
+
+    def entries(self, ordinals: npt.NDArray[np.int64]) -> list[bytes | None]:
+        """Return the packed manifest entries of tiles, as this part sees them.
+
+        Ordinals ascend; shards that the entries name are in the session's table afterwards.
+        """
+        session, tiled = self._array.session, self._array.tiled
+        found = (self._source() or present_entries(session, tiled)).entries(ordinals)
+        session.shards.at_epoch(found.epoch)
+        return found.values
+
     def _source(self) -> EntrySource | None:
         """Where to look for tiles; None: where the array has them now."""
         return None
@@ -114,6 +136,35 @@ class Subset:
             As :meth:`read`.
         """
         return to_xarray(self)
+
+    def read_arrow(self) -> pa.Array:
+        """Return the cells as an Arrow array, uncopied; see :func:`.arrow_export.to_arrow`.
+
+        Raises
+        ------
+        DekerArrayTypeError
+            Arrow has no numbers of this dtype.
+        DekerSubsetError
+            A single cell is no array.
+        DekerBaseApplicationError
+            As :meth:`read`.
+        """
+        return to_arrow(self)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: object = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[Any, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """Read the cells and hand them over: ``torch.from_dlpack(subset)`` makes no copy."""
+        return to_dlpack(self, stream, max_version, dl_device, copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return the device that cells are read on: always the processor."""
+        return CPU_DEVICE
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from deker_cluster.subset import Subset
 
-__all__ = ["to_xarray"]
+__all__ = ["coordinate_values", "to_xarray"]
 
 
 def to_xarray(subset: Subset) -> xarray.DataArray:
@@ -57,7 +57,7 @@ def to_xarray(subset: Subset) -> xarray.DataArray:
     array = subset.array
     coordinates = {
         dimension.name: xarray.Variable(
-            (dimension.name,), _values(dimension, values), _attributes(dimension)
+            (dimension.name,), coordinate_values(dimension, values), _attributes(dimension)
         )
         for dimension, values in zip(array.dimensions, subset.describe().values(), strict=True)
     }
@@ -81,7 +81,10 @@ def _attributes(dimension: Dimension | TimeDimension) -> dict[str, Any]:
     return {} if scale is None or scale.name is None else {"long_name": scale.name}
 
 
-def _values(dimension: Dimension | TimeDimension, described: list[Any]) -> npt.NDArray[Any]:
+def coordinate_values(
+    dimension: Dimension | TimeDimension, described: list[Any]
+) -> npt.NDArray[Any]:
+    """Return coordinates, as ``describe()`` gives them, as an array: instants are naive, in UTC."""
     if isinstance(dimension, TimeDimension):
         naive: list[datetime] = [instant.replace(tzinfo=None) for instant in described]
         return np.array(naive, "datetime64[us]")

@@ -29,13 +29,15 @@ _SERVER_DEADLINE_S = 20.0
 
 
 @contextlib.contextmanager
-def other_node(folder: Path, store_bytes: int) -> Iterator[str]:
+def other_node(folder: Path, store_bytes: int, cores: int = 1) -> Iterator[str]:
     """Start registry, Ray and shard; give the cluster's address.
 
     Parameters
     ----------
     store_bytes
         Size of each node's object store.
+    cores
+        How many tasks each node runs at the same time.
     """
     # Else shards would yield to the readers they serve, and the object store, which is a row of its
     # own, would pay for fresh pages. Ray knows them by this spelling only.
@@ -45,7 +47,7 @@ def other_node(folder: Path, store_bytes: int) -> Iterator[str]:
         # Ray's own folder, where others look for a running Ray, is left alone. Paths of sockets
         # are limited to about 100 bytes, so it cannot be under `folder`.
         scratch = undo.enter_context(tempfile.TemporaryDirectory(prefix="dkb-"))
-        node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": store_bytes}
+        node: dict[str, Any] = {"num_cpus": cores, "object_store_memory": store_bytes}
         head = {"include_dashboard": False, "temp_dir": scratch, **node}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         undo.callback(cluster.shutdown)

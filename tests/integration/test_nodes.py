@@ -17,7 +17,6 @@ import psutil
 import pytest
 import ray
 import redis
-from ray.cluster_utils import Cluster
 
 from deker_cluster import (
     Client,
@@ -37,48 +36,25 @@ from deker_cluster.transport.actors import actor_namespace
 from deker_cluster.warnings import DekerWarning
 from deker_coordinator.actor import COORDINATOR
 from tests.contract.servers import KINDS, Server, find_server
-from tests.integration.embedded import await_end
+from tests.integration.ray_nodes import STORE_BYTES, several_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ray.cluster_utils import Cluster
+
 pytestmark = pytest.mark.timeout(300)
 
 NODES = ("n0", "n1", "n2")
-STORE_BYTES = 100 << 20
 LEFT: list[Path] = []
 """Directories whose services have lost their last user."""
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Cluster]:
-    """Three Ray nodes on this machine; dead ones are noticed within seconds."""
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 1,
-            "include_dashboard": False,
-            "object_store_memory": STORE_BYTES,
-            "labels": {"deker.io/node": NODES[0]},
-            "_system_config": {
-                "health_check_initial_delay_ms": 0,
-                "health_check_period_ms": 200,
-                "health_check_timeout_ms": 500,
-                "health_check_failure_threshold": 3,
-            },
-        },
-    )
-    for name in NODES[1:]:
-        cluster.add_node(
-            num_cpus=1, object_store_memory=STORE_BYTES, labels={"deker.io/node": name}
-        )
-    ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
-    yield cluster
-    while LEFT:  # their services end while the next tests run
-        await_end(LEFT.pop())
-    ray.shutdown()
-    cluster.shutdown()
+    with several_nodes(LEFT) as cluster:
+        yield cluster
 
 
 @pytest.fixture
