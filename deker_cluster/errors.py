@@ -86,6 +86,7 @@ __all__ = [
     "RegistryUnavailableError",
     "ShardUnavailableError",
     "StorageFullError",
+    "TorchMissingError",
     "XarrayMissingError",
 ]
 
@@ -233,6 +234,10 @@ class DekerStorageError(DekerBaseApplicationError):
 
 class XarrayMissingError(DekerBaseApplicationError, ImportError):
     """xarray, which is an optional dependency, is not installed."""
+
+
+class TorchMissingError(DekerBaseApplicationError, ImportError):
+    """PyTorch, which is an optional dependency, is not installed."""
 
 
 class DekerMemoryError(DekerBaseApplicationError, MemoryError):

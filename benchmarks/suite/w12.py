@@ -12,15 +12,15 @@ from benchmarks.suite.contenders import OWN
 from benchmarks.suite.contests import Figure, contest
 from benchmarks.suite.data import Dataset
 from benchmarks.suite.driver import Entrant
-from examples.training import in_windows, read_ahead
+from benchmarks.suite.read_ahead import in_windows, read_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from benchmarks.suite.adapters.own import OwnNode
     from benchmarks.suite.bench import Bench
+    from benchmarks.suite.read_ahead import Place
     from deker_cluster import Snapshot
-    from examples.training import Place
 
 __all__ = ["VARIANTS", "measure", "train"]
 

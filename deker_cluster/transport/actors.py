@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ArrivedTile,
         Buffer,
         FetchRequest,
+        FlightEndpoint,
         Inventory,
         JournalContents,
         JournalPosition,
@@ -129,9 +130,20 @@ class ActorShard:
 
     @_lane.default
     def _make_lane(self) -> FlightLane:
-        return FlightLane(
-            lambda within_s: self._call("flight_endpoint", extra_s=within_s - self.deadline_s)
+        return FlightLane(self.flight_endpoint)
+
+    def flight_endpoint(self, within_s: float) -> FlightEndpoint | None:
+        """Ask where the shard streams stored bytes; None: it does not.
+
+        Raises
+        ------
+        ShardUnavailableError
+            It did not answer in time.
+        """
+        endpoint: FlightEndpoint | None = self._call(
+            "flight_endpoint", extra_s=within_s - self.deadline_s
         )
+        return endpoint
 
     def _call(self, method: str, *args: object, extra_s: float = 0.0) -> Any:
         self._require_own_process()
