@@ -60,7 +60,8 @@ test: venv torch
 torch: venv
 	@if [ -n "$(TORCH)" ] && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
 		echo 'installing PyTorch $(TORCH) into .venv (TORCH= leaves it out)'; \
-		$(BIN)/python -m pip install --quiet 'torch==$(TORCH)'; \
+		$(BIN)/python -m pip install --quiet 'torch==$(TORCH)' && \
+		$(BIN)/python -m pip install --quiet 'torchdata>=0.11'; \
 	fi
 
 example-ray: venv
@@ -102,6 +103,7 @@ bench-ingest: venv
 
 bench-doors: venv torch
 	$(BIN)/python -m benchmarks.ray_door
+	$(BIN)/python -m benchmarks.ray_near_data
 	$(BIN)/python -m benchmarks.torch_door
 	$(BIN)/python -m benchmarks.xarray_door
 
