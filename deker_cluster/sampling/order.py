@@ -24,6 +24,10 @@ BUFFER_BATCHES = 8
 _BUFFER_BYTES = 128 << 20
 """Of such a window at most: a process may hold several of them."""
 
+_OF_BLOCKS, _OF_RANKS = 1, 2
+"""Streams of random numbers. Not 0, which numpy takes as not given: one would undo another then,
+and they would be those of random crops."""
+
 Shuffle = bool | Literal["samples"]
 """True: blocks of samples that share chunks, then the samples of each window of so many blocks.
 ``"samples"``: all samples alike, wherever they lie. False: as they are numbered."""
@@ -187,7 +191,7 @@ class Order:
             taken as 1, for the order must not depend on it.
         """
         share = self.share(len(samples))
-        shuffled = np.random.default_rng([self.seed, epoch])
+        shuffled = np.random.default_rng([self.seed, epoch, _OF_BLOCKS])
         numbers = np.arange(len(samples), dtype=np.int64)
         if self.shuffle == "samples":
             numbers = shuffled.permutation(numbers)
@@ -199,7 +203,7 @@ class Order:
         numbers = self._of_rank(numbers)[:share]
         if self.shuffle:
             # Of its own, as ranks draw differently often.
-            within = np.random.default_rng([self.seed, epoch, self.rank])
+            within = np.random.default_rng([self.seed, epoch, _OF_RANKS + self.rank])
             for begin in range(0, share, self.window):
                 within.shuffle(numbers[begin : begin + self.window])
         return self._in_batches(numbers, lanes if self.shuffle else 1)

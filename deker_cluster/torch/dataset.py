@@ -13,7 +13,7 @@ from deker_cluster.dtypes import plain_int, shown
 from deker_cluster.errors import DekerIndexError
 from deker_cluster.sampling.source import SampleSource
 from deker_cluster.torch.batches import SampleBatches
-from deker_cluster.torch.tensors import require_tensor_dtype, samples_of
+from deker_cluster.torch.tensors import require_callable, require_tensor_dtype, samples_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,6 +61,7 @@ class SampleDataset(Dataset):  # type: ignore[misc] # PyTorch is not typed here
         *,
         transform: Callable[[Any], Any] | None = None,
     ) -> None:
+        require_callable(transform=transform)
         self.source = SampleSource(array, samples)
         with contextlib.ExitStack() as refused:
             refused.callback(self.source.close)

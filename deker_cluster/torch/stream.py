@@ -17,7 +17,7 @@ from deker_cluster.sampling.order import Order
 from deker_cluster.sampling.source import SampleSource
 from deker_cluster.torch.progress import Progress
 from deker_cluster.torch.ranks import rank_and_world_size
-from deker_cluster.torch.tensors import batch_of, require_tensor_dtype
+from deker_cluster.torch.tensors import batch_of, require_callable, require_tensor_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,6 +112,7 @@ class SampleStream(IterableDataset):  # type: ignore[misc] # PyTorch is not type
             raise DekerValidationError(
                 f"prefetch must be a whole number from 0, not {shown(prefetch)}"
             )
+        require_callable(transform=transform, batch_transform=batch_transform)
         rank, world_size = rank_and_world_size(rank, world_size)
         order = Order(
             batch=batch,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
+from deker_cluster.dtypes import shown
 from deker_cluster.errors import DekerValidationError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from deker_cluster.sampling import Samples
 
-__all__ = ["batch_of", "require_tensor_dtype", "samples_of"]
+__all__ = ["batch_of", "require_callable", "require_tensor_dtype", "samples_of"]
 
 
 def require_tensor_dtype(dtype: np.dtype[Any]) -> None:
@@ -33,6 +34,19 @@ def require_tensor_dtype(dtype: np.dtype[Any]) -> None:
             f"PyTorch has no tensors of {dtype}, the dtype of this array: store it in another one, "
             "such as float64 or complex128, or read it with read_many() and convert it"
         ) from error
+
+
+def require_callable(**transforms: object) -> None:
+    """Refuse transforms that would fail in a worker, at the first sample.
+
+    Raises
+    ------
+    DekerValidationError
+        One of them is no function.
+    """
+    for name, transform in transforms.items():
+        if transform is not None and not callable(transform):
+            raise DekerValidationError(f"{name} must be a function, not {shown(transform)}")
 
 
 def samples_of(cells: npt.NDArray[Any], samples: Samples, transform: Any) -> list[Any]:

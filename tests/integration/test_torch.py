@@ -237,6 +237,8 @@ def test_what_makes_no_sense_is_refused(array: VArray) -> None:
         ({"rank": 0}, "both rank and world_size"),
         ({"prefetch": -1}, "prefetch must be"),
         ({"batch": 0}, "batch must be"),
+        ({"transform": 5}, "transform must be a function, not 5"),
+        ({"batch_transform": "flip"}, "batch_transform must be a function"),
     ):
         with pytest.raises(DekerValidationError, match=said):
             stream(array, **options)

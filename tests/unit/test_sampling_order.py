@@ -59,6 +59,15 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     assert plan(epoch=1, seed=2).numbers.tolist() == orders[3]
 
 
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_samples_that_share_nothing_are_shuffled_within_one_window(seed: int) -> None:
+    # Shuffled twice by the same random numbers they would be in order again.
+    for rank, world_size in ((0, 1), (0, 2)):
+        order = Order(batch=8, buffer=64, seed=seed, rank=rank, world_size=world_size)
+        numbers = order.plan(SAMPLES, 0, (1, 1, 1), (1, 1, 1)).numbers.tolist()
+        assert numbers != sorted(numbers)
+
+
 def test_without_a_shuffle_samples_come_as_they_are_numbered_whatever_the_lanes() -> None:
     found = plan(batch=7, shuffle=False, lanes=3)
     given = [n for position in range(len(found)) for n in found.batch(position).tolist()]
