@@ -128,7 +128,10 @@ def _tagged(source: str, tag: str) -> datetime:
         )
     text = tags[tag].strip()
     # TIFF writes the date with colons.
-    return to_utc(re.sub(r"^(\d{4}):(\d{2}):(\d{2})", r"\1-\2-\3", text))
+    try:
+        return to_utc(re.sub(r"^(\d{4}):(\d{2}):(\d{2})", r"\1-\2-\3", text))
+    except DekerValidationError as error:
+        raise DekerValidationError(f"tag {tag!r} of {source} is no time: {error}") from error
 
 
 def checked_step(value: timedelta | str | None) -> timedelta | None:

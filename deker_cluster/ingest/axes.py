@@ -179,8 +179,8 @@ def _regular(values: npt.NDArray[Any]) -> Regular | None:
     own_slack = 2 * float(rounding) * max(abs(start), abs(last))
     if np.abs(start + cells * step - exact).max() > max(own_slack, 1e-6 * abs(step)):
         return None
-    # The step as it was meant: 0.25, not 0.2500000019; a third of a degree, or a second of arc, which
-    # are no decimals, before 0.33333333.
+    # The step as it was meant: 0.25, not 0.2500000019; and a third of a degree, or a second of arc,
+    # which are no decimals, before 0.33333333.
     fraction = float(Fraction(step).limit_denominator(_SECONDS_OF_ARC))
     for short in (fraction, *(float(f"{step:.{digits}e}") for digits in range(16))):
         if short and np.abs(start + cells * short - exact).max() <= own_slack:

@@ -111,6 +111,9 @@ def _is_final(error: BaseException | None) -> bool:
 
 def _left_out(piece: Piece, region: Box, error: BaseException | None) -> LeftOut:
     why = f"{type(error).__name__}: {error}"
+    if error is not None and isinstance(error.__cause__, Exception):
+        # Rasterio's own errors say only that something was said before.
+        why += f" ({error.__cause__})"
     # Libraries in C have errors of their own for it.
     if isinstance(error, FileNotFoundError) or "No such file" in why:
         why += "; every node that reads inputs must see them under the same path"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -91,7 +92,12 @@ def _opened(path: str, unpacked: dict[str, bool] | bool) -> Iterator[Any]:
 def _engine(path: str) -> dict[str, Any]:
     """Return which engine of xarray reads a file, and how; nothing: xarray chooses."""
     if Path(path).is_dir() or PurePath(path).suffix == ".zarr":
-        needed("zarr", f"reading {path}")
+        zarr = needed("zarr", f"reading {path}")
+        if isinstance(zarr.open(path, mode="r"), zarr.Array):
+            raise DekerValidationError(
+                "it is a Zarr array, whose dimensions have no names: ingest the group that it is "
+                "in, or xarray.DataArray(zarr.open(path)[:], dims=[...])"
+            )
         # Warns of stores without consolidated metadata if it is to look for them.
         return {"engine": "zarr", "consolidated": False}
     if is_remote(path):
@@ -101,6 +107,10 @@ def _engine(path: str) -> dict[str, Any]:
     if beginning[:3] != b"CDF" and beginning != b"\x89HDF":
         raise DekerValidationError("it is neither NetCDF nor HDF5, or its beginning is broken")
     if beginning != b"\x89HDF":
+        if not any(map(find_spec, ("scipy", "netCDF4"))):
+            raise DekerValidationError(
+                "it is NetCDF of the classic format, which scipy or netCDF4 read: pip install scipy"
+            )
         return {}
     needed("h5netcdf", f"reading {path}")
     # HDF5 files that no NetCDF library wrote have no names of dimensions.

@@ -198,7 +198,7 @@ def plan(
         pieces={key: tuple(own) for key, own in pieces.items()},
         overlap=overlap,
         problems=tuple(problems),
-        notes=(*notes, *_remarks(found, pieces)),
+        notes=(*notes, *_remarks(found, pieces, target.schema.fill_value)),
     )
 
 
@@ -224,7 +224,9 @@ def _meant(collection: object, sources: object, items: Sequence[Any]) -> object:
     return validate_collection_name(collection) if isinstance(collection, str) else collection
 
 
-def _remarks(found: Sequence[FoundArray], pieces: Mapping[str, Sequence[Piece]]) -> list[str]:
+def _remarks(
+    found: Sequence[FoundArray], pieces: Mapping[str, Sequence[Piece]], fill: Any
+) -> list[str]:
     """Return what a user should know, each once, with how many inputs it is about."""
     told: dict[str, list[str]] = {}
     used = {piece.source for own in pieces.values() for piece in own}
@@ -232,14 +234,27 @@ def _remarks(found: Sequence[FoundArray], pieces: Mapping[str, Sequence[Piece]])
         remarks = list(one.notes)
         if one.source not in used:
             remarks.append("lies outside of the array, nothing of it is taken")
-        elif one.nodata is None and not one.masked:
-            remarks.append(
-                "has no nodata value: each of its cells counts as data; nodata= names the value "
-                "of missing ones"
-            )
+        elif (remark := _of_nodata(one, fill)) is not None:
+            remarks.append(remark)
         for remark in remarks:
             told.setdefault(remark, []).append(one.title)
     return [
         f"{titles[0]}{f' and {len(titles) - 1} more' * (len(titles) > 1)}: {remark}"
         for remark, titles in told.items()
     ]
+
+
+def _of_nodata(one: FoundArray, fill: Any) -> str | None:
+    if one.nodata is None and not one.masked:
+        return (
+            "has no nodata value: each of its cells counts as data, but those that are "
+            f"{fill} look like missing ones of the array; nodata= names the value of missing ones"
+        )
+    # NaN is never data, whatever an input says.
+    if fill != fill or one.nodata == fill:
+        return None
+    mark = "a mask" if one.nodata is None else one.nodata
+    return (
+        f"marks missing cells by {mark}, the array by {fill}: cells that are {fill} there will "
+        "look like missing ones"
+    )

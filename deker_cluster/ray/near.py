@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from deker_cluster.errors import DekerClientError
+from deker_cluster.dtypes import shown
+from deker_cluster.errors import DekerClientError, DekerValidationError
 from deker_cluster.tilewise import grouping
+from deker_cluster.tilewise.methods import Tilewise
 from deker_cluster.tilewise.parts import TilePart, entries_of, part_of, pieces_of
 from deker_cluster.tilewise.running import in_tasks
 
 if TYPE_CHECKING:
     from deker_cluster.subset import Subset
-    from deker_cluster.tilewise.methods import Tilewise
 
 __all__ = ["NodeParts", "by_node", "near"]
 
@@ -51,6 +52,8 @@ def near(cells: Tilewise) -> dict[str, Any]:
 
     Raises
     ------
+    DekerValidationError
+        `cells` are none of these.
     DekerClientError
         In library mode there are no nodes.
     DekerInstanceNotExistsError
@@ -96,6 +99,11 @@ def by_node(cells: Tilewise) -> list[NodeParts]:
 
 
 def _on_ray(cells: Tilewise, what: str) -> Subset:
+    if not isinstance(cells, Tilewise):
+        raise DekerValidationError(
+            f"{what} takes an array, a snapshot, or a part of one, such as the .subset of a "
+            f"TilePart; not {shown(cells)}"
+        )
     subset = cells.all_cells()
     if not in_tasks(subset.array.session):
         raise DekerClientError(

@@ -58,6 +58,11 @@ def test_what_was_ingested_is_passed_over_the_next_time(fields: Path, uri: str) 
     assert shown["exists"]
 
 
+def test_names_within_file_names_label_an_axis(fields: Path, uri: str) -> None:
+    shown = told("ingest", uri, fields, "--label", "day{}.npy", "--along", "day", "--dry-run")
+    assert "day: 4, labels 0, 1, 2, 3" in shown["text"]
+
+
 def test_a_broken_input_is_exit_code_1_and_named(fields: Path, uri: str) -> None:
     good = (fields / "day2.npy").read_bytes()
     (fields / "day2.npy").write_bytes(good[:900])

@@ -133,6 +133,8 @@ def test_stack_by_a_tag_and_by_names(client: Client, tmp_path: Path) -> None:
     assert cells_of_plan(tagged)[:, 0, 0].tolist() == [1, 3, 8]
     daily = plan(client, paths, collection="c", time="tag:TIFFTAG_DATETIME", step="1d")
     assert cells_of_plan(daily)[:, 0, 0].tolist() == [1, -32768, 3, *[-32768] * 4, 8]
+    with pytest.raises(DekerValidationError, match=r"tag 'AREA_OR_POINT' of .*d3\.tif is no time"):
+        plan(client, paths, collection="c", time="tag:AREA_OR_POINT")
     named = plan(client, paths, collection="c", layout="stack", along="scene")
     assert named.target.schema.dimensions[0] == DimensionSchema("scene", 3, ["d3", "d1", "d8"])
 
@@ -169,6 +171,7 @@ def test_bands_and_their_names(client: Client, tmp_path: Path) -> None:
     )
     np.testing.assert_array_equal(cells_of_plan(planned), cells)
     assert "has no nodata value" in planned.describe()
+    assert "those that are 0 look like missing ones" in planned.describe()
     assert "no nodata" not in plan(client, path, nodata=7).describe()
     masked = cells_of_plan(plan(client, path, nodata=7))
     np.testing.assert_array_equal(masked, cells)  # 7 is what missing cells read as
@@ -183,6 +186,15 @@ def test_alpha_bands_and_masks_are_masks(client: Client, tmp_path: Path) -> None
     assert planned.target.schema.shape == (6, 6)
     assert not planned.pieces["c"][0].covers
     assert cells_of_plan(planned)[:, 0].tolist() == [0, 0, 0, 9, 9, 9]
+
+
+def test_other_nodata_values_than_the_arrays_are_told(client: Client, tmp_path: Path) -> None:
+    write_scene(tmp_path / "a.tif", CELLS, nodata=0)
+    write_scene(tmp_path / "b.tif", CELLS, 600_000.0, nodata=9)
+    (note,) = plan(client, tmp_path, collection="c").notes
+    assert note.startswith(str(tmp_path / "b.tif"))
+    assert "marks missing cells by 9, the array by 0: cells that are 0 there" in note
+    assert not plan(client, tmp_path, collection="c", nodata=9).notes
 
 
 def test_floats_without_nodata_have_nan(client: Client, tmp_path: Path) -> None:

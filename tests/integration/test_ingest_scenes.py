@@ -72,6 +72,7 @@ def test_a_scene_that_ends_too_early_is_reported_and_the_others_are_there(
     paths[4].write_bytes(bytes_of[: len(bytes_of) // 2])
     report = ingest(client, paths, collection="m", retries=1, progress=False)
     assert list(report.broken) == [str(paths[4])]
+    assert "band 1" in report.broken[str(paths[4])], "what GDAL says, not only that it said it"
     assert not report.problems, "it could be opened"
     result = array_of(client, report)[:].read()
     assert (result[:STEP, :STEP][20:] != 0).all()

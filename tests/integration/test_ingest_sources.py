@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import xarray
+import zarr
 
+from deker_cluster.errors import DekerValidationError
 from deker_cluster.ingest import ingest, plan
 from tests.integration.scenes import cells_of_plan, write_scene
 
@@ -102,3 +105,18 @@ def test_datasets_in_memory_are_told_by_their_cells(client: Client) -> None:
     # Missing cells do not overwrite: the first one keeps what was there.
     assert np.isfinite(stored).all()
     np.testing.assert_array_equal(stored[1:], cells[1:])
+
+
+def test_files_that_are_none_are_told_apart(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "text.nc").write_bytes(b"404 Not Found")
+    (tmp_path / "classic.nc").write_bytes(b"CDF\x01" + bytes(28))
+    zarr.create_array(tmp_path / "array.zarr", shape=(4, 5), dtype="int32")
+    for name, message in (
+        ("text.nc", "neither NetCDF nor HDF5"),
+        ("classic.nc", "classic format.*pip install scipy"),
+        ("array.zarr", "a Zarr array, whose dimensions have no names"),
+    ):
+        if name == "classic.nc" and any(map(find_spec, ("scipy", "netCDF4"))):
+            continue
+        with pytest.raises(DekerValidationError, match=message):
+            plan(client, tmp_path / name)

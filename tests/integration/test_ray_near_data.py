@@ -12,7 +12,7 @@ from ray.experimental import get_object_locations
 
 from deker_cluster import Client, DimensionSchema, HDF5CompressionOpts, HDF5Options, VArraySchema
 from deker_cluster.core.manifest import TileEntry
-from deker_cluster.errors import DekerArrayTypeError, DekerSubsetError
+from deker_cluster.errors import DekerArrayTypeError, DekerSubsetError, DekerValidationError
 from deker_cluster.ray import by_node, near
 from tests.integration.ray_nodes import several_nodes
 
@@ -168,6 +168,10 @@ def test_own_tasks_run_near_their_part(array: BaseArray) -> None:
         own = array.tile_parts()[tile]
         assert ray.get(look.options(**near(own.subset)).remote([own]))[0] == node
     assert near(array[-1]) == {}, "nothing was ever written there"
+    with pytest.raises(
+        DekerValidationError, match=r"near\(\) takes an array.* \.subset of a TilePart"
+    ):
+        near(array.tile_parts()[0])  # type: ignore[arg-type]
 
 
 def test_a_failing_function_names_the_tile(array: BaseArray) -> None:

@@ -87,6 +87,8 @@ class _NoStorage:
     help="Which input counts where several have a cell.",
 )
 @click.option("--time", help="Pattern of file names, such as S2_{:%Y%m%d}, or tag:NAME.")
+@click.option("--label", help="Pattern of file names for a new axis of names, such as '_{}.tif'.")
+@click.option("--along", help="Name of that axis; else input.")
 @click.option("--step", help="Of a new axis of time: 5d, 6h, 10min.")
 @click.option("--tile", "tile_shape", type=_Tile(), help="Cells of a tile: y=1024,x=1024.")
 @click.option("--nodata", type=float, help="Value of missing cells, instead of the files'.")
