@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deker_cluster.dataplane.stored_tile import shard_errors
-from deker_cluster.errors import ShardUnavailableError, StorageFullError
+from deker_cluster.errors import DataDirectoryError, ShardUnavailableError, StorageFullError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,14 +71,16 @@ def _replace(
     for number, error in failed.items():
         if isinstance(error, ShardUnavailableError):
             session.shards.shun(number)
-    session.shards.refresh()
     touched = [at for at, numbers in places.items() if not failed.keys().isdisjoint(numbers)]
     ordinals = np.array([blobs[at].key.ordinal for at in touched], np.int64)
     copies = len(places[touched[0]])
     try:
+        session.shards.refresh()
         chosen = session.shards.place(blobs[0].key.array_id, ordinals, copies, without=set(failed))
-    except ShardUnavailableError as none_left:
-        raise next(iter(failed.values())) from none_left
+    except (ShardUnavailableError, DataDirectoryError) as error:
+        # There are no others; or this process cannot open another connection to ask, since it
+        # lacks what the shard lacked: file descriptors. What failed first says what is wrong.
+        raise next(iter(failed.values())) from error
     places.update(zip(touched, map(tuple, chosen.tolist()), strict=True))
 
 
