@@ -80,21 +80,25 @@ class IngestReport:
 
     def __str__(self) -> str:
         """Return the report for people."""
-        arrays = "1 array" if len(self.arrays) == 1 else f"{len(self.arrays):,} arrays"
         summary = (
-            f"{self.n_inputs:,} inputs into {arrays} of collection {self.collection!r}: "
-            f"{self.tiles_written:,} tiles written, {self.tiles_skipped:,} were there already, "
-            f"{self.tiles_empty:,} without data; {self.written_bytes / 1e6:,.1f} MB in "
-            f"{self.seconds:,.1f} s, {self.bytes_per_s / 1e6:,.1f} MB/s"
+            f"{_counted(self.n_inputs, 'input')} into {_counted(len(self.arrays), 'array')} of "
+            f"collection {self.collection!r}: {_counted(self.tiles_written, 'tile')} written, "
+            f"{self.tiles_skipped:,} were there already, {self.tiles_empty:,} without data; "
+            f"{self.written_bytes / 1e6:,.1f} MB in {self.seconds:,.1f} s, "
+            f"{self.bytes_per_s / 1e6:,.1f} MB/s"
         )
         lines = [summary]
         broken = self.broken
         if broken:
             lines.append(
-                f"{len(broken):,} BROKEN INPUTS, left out as far as they could not be read; mend "
-                "them and run it again:"
+                f"{_counted(len(broken), 'BROKEN INPUT')}, left out as far as they could not be "
+                "read; mend them and run it again:"
             )
             lines += [f"  {source}: {why}" for source, why in list(broken.items())[:_SHOWN]]
             if len(broken) > _SHOWN:
                 lines.append(f"  ... and {len(broken) - _SHOWN:,} more")
         return "\n".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

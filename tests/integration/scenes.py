@@ -1,4 +1,4 @@
-"""Inputs of ingestions, made for a test, and what a plan makes of them without any storage."""
+"""Inputs of ingestions, made for a test, and what a plan of them makes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from deker_cluster import Client, Collection
     from deker_cluster.ingest.plan import IngestPlan
 
 UTM33 = "EPSG:32633"
+CELLS = np.ones((20, 30), "uint8")
+"""Those of a scene where what they hold does not matter."""
 
 
 def write_scene(
@@ -64,6 +67,32 @@ def write_scene(
     return path
 
 
+def write_folder(place: Path) -> Path:
+    """Write four scenes of 20 x 30 cells with 5 cells of overlap in x; 0 is missing."""
+    place.mkdir()
+    for row in range(2):
+        for column in range(2):
+            cells = np.full((20, 30), 10 * row + column + 1, "uint8")
+            cells[:, 0] = 0
+            write_scene(
+                place / f"S_2024010{row + 1}_{column}.tif",
+                cells,
+                500_000 + column * 250,
+                5_000_000 - row * 200,
+                nodata=0,
+            )
+    return place
+
+
+def mosaic_of_folder() -> npt.NDArray[Any]:
+    """Return the cells of :func:`write_folder` as one mosaic, where the last scene counts."""
+    expected = np.zeros((40, 55), "uint8")
+    for row in range(2):
+        expected[20 * row : 20 * row + 20, 1:30] = 10 * row + 1
+        expected[20 * row : 20 * row + 20, 26:55] = 10 * row + 2
+    return expected
+
+
 def cells_of_plan(plan: IngestPlan, key: str | None = None) -> npt.NDArray[Any]:
     """Return the array that a plan describes, from its pieces alone; the last input counts."""
     schema = plan.target.schema
@@ -88,3 +117,12 @@ def cells_of_plan(plan: IngestPlan, key: str | None = None) -> npt.NDArray[Any]:
             assert valid is None
         result[piece.box][known] = values[known]
     return result
+
+
+def make(client: Client, planned: IngestPlan, name: str) -> Collection:
+    """Make the collection and the arrays of a plan, as running it does."""
+    target = planned.target
+    collection = client.create_collection(name, target.schema, target.options)
+    for array in target.arrays:
+        collection.create(dict(array.primary) or None, dict(array.custom) or None)
+    return collection

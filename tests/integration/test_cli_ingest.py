@@ -67,7 +67,7 @@ def test_a_broken_input_is_exit_code_1_and_named(fields: Path, uri: str) -> None
     good = (fields / "day2.npy").read_bytes()
     (fields / "day2.npy").write_bytes(good[:900])
     text = run("ingest", uri, fields, "--retries", 0, "--quiet", code=1)
-    assert "BROKEN INPUTS" in text
+    assert "BROKEN INPUT" in text
     assert "day2.npy" in text
     assert "day1.npy" not in text
 

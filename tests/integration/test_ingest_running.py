@@ -177,7 +177,7 @@ def test_a_broken_input_is_reported_and_the_rest_goes_on(client: Client, tmp_pat
     report = carried_out(client, whole, retries=1)
     assert not report.ok
     assert list(report.broken) == [scenes[5].source]
-    assert "BROKEN INPUTS" in str(report)
+    assert "BROKEN INPUT" in str(report)
     assert scenes[5].source in str(report)
     array = array_of(client, report)
     without = [each for each in scenes if each is not scenes[5]]

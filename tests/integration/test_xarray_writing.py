@@ -1,4 +1,4 @@
-"""``Dataset.deker.to_collection``: what comes back, what is refused, and what is left behind."""
+"""``Dataset.deker.to_collection``: what comes back, and how it is written."""
 
 from __future__ import annotations
 
@@ -12,28 +12,15 @@ import pytest
 import xarray as xr
 
 import deker_cluster.xarray  # noqa: F401 - registers Dataset.deker
-from deker_cluster import (
-    Client,
-    DimensionSchema,
-    HDF5Options,
-    TimeDimensionSchema,
-    VArraySchema,
-)
+from deker_cluster import Client, DimensionSchema, TimeDimensionSchema, VArraySchema
 from deker_cluster.core.tile_grid import TileGrid
-from deker_cluster.errors import (
-    DekerCollectionAlreadyExistsError,
-    DekerURIError,
-    DekerValidationError,
-)
+from deker_cluster.errors import DekerValidationError
 from deker_cluster.xarray.writing import _boxes
+from tests.integration.xarray_weather import CELLS, DIMS, SHAPE, opened, weather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-SHAPE = (20, 12, 16)
-CELLS = np.random.default_rng(5).normal(size=SHAPE).astype("float32")
-DIMS = ("time", "lat", "lon")
 
 
 @pytest.fixture(scope="module")
@@ -46,32 +33,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 def name(request: pytest.FixtureRequest) -> str:
     """Of a collection of the test's own."""
     return str(request.node.name)
-
-
-def weather() -> xr.Dataset:
-    return xr.Dataset(
-        {
-            "t": (DIMS, CELLS, {"units": "K", "valid_range": (150.0, 350.0), "good": 1}),
-            "p": (DIMS, CELLS * 2, {"units": "Pa", "good": 0.5}),
-        },
-        coords={
-            "time": pd.date_range("2024-01-01", periods=20, freq="6h", unit="us"),
-            "lat": (
-                "lat",
-                60 - np.arange(12) * 0.25,
-                {"units": "degrees_north", "long_name": "north"},
-            ),
-            "lon": ("lon", np.arange(16, dtype="int32"), {"units": "degrees_east"}),
-            "height": ((), 2.0, {"units": "m"}),
-            "run": np.datetime64("2024-01-01T06", "ns"),
-            "spatial_ref": ((), 0, {"crs_wkt": "GEOGCS[]"}),
-        },
-        attrs={"title": "a test", "version": 3},
-    )
-
-
-def opened(client: Client, name: str, **options: Any) -> xr.Dataset:
-    return xr.open_dataset(f"file://{client.root_path}/{name}", engine="deker", **options)
 
 
 def test_a_data_set_comes_back(client: Client, name: str) -> None:
@@ -216,73 +177,6 @@ def test_attributes_come_back(client: Client, given: Any, back: Any) -> None:
     with opened(client, name) as found:
         assert found.attrs == {"a": back}
         assert type(found.attrs["a"]) is type(back)
-
-
-def refused(**changes: Any) -> xr.Dataset:
-    return weather().assign_coords(changes)
-
-
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        (
-            weather().assign(q=("lat", np.zeros(12))),
-            r"ds\[\['t', 'p'\]\] of float32.*ds\[\['q'\]\]",
-        ),
-        (weather().assign(q=weather()["t"].astype("float64")), r"ds\[\['q'\]\] of float64"),
-        (weather().assign(p=weather()["t"].transpose("lon", ...)), "in one order"),
-        (refused(area=(("lat", "lon"), np.zeros((12, 16)))), r"drop_vars\('area'\)"),
-        (refused(lat=np.full(12, np.nan)), "'lat' cannot be stored.*missing"),
-        (refused(lat=np.arange(12) > 3), "'lat' cannot be stored.*bool"),
-        (refused(lat=["a"] * 12), "occurs twice"),
-        (refused(time=np.arange(20).astype("datetime64[ns]")), "finer than a microsecond"),
-        (weather().assign_attrs(deep={"a": 1}), "json"),
-        (weather().assign(t=weather()["t"].assign_attrs(good="yes")), "'good'.*several: str"),
-        (weather().assign(t=weather()["t"].assign_attrs(variable="yes")), "rename"),
-        (weather().rename(t=7), r"7 \(int\)"),
-        (weather().rename(lat=None), r"None \(NoneType\)"),
-        (weather()[["time"]], "no data variables"),
-        (xr.Dataset({"v": 3.0}), "no dimensions"),
-        (xr.Dataset({"v": ("x", ["a", "b"])}), "astype"),
-        (xr.Dataset({"v": ("x", np.zeros(0))}), "size"),
-    ],
-)
-def test_what_does_not_fit_is_refused(client: Client, given: xr.Dataset, told: str) -> None:
-    with pytest.raises(DekerValidationError, match=told):
-        given.deker.to_collection(client, "refused")
-    assert "refused" not in client
-
-
-def test_bad_arguments(client: Client) -> None:
-    with pytest.raises(DekerURIError):
-        weather().deker.to_collection(client.root_path, "bad")
-    with pytest.raises(DekerValidationError, match="depth"):
-        weather().deker.to_collection(client, "bad", tile_shape={"depth": 4})
-    with pytest.raises(DekerValidationError, match="chunks"):
-        weather().deker.to_collection(client, "bad", collection_options=HDF5Options(chunks=(1, 1)))
-    assert "bad" not in client
-
-
-def test_a_collection_is_not_overwritten(client: Client, name: str) -> None:
-    weather().deker.to_collection(client, name)
-    with pytest.raises(DekerCollectionAlreadyExistsError):
-        (weather() * 0).deker.to_collection(client, name)
-    with opened(client, name) as found:
-        np.testing.assert_array_equal(found["t"], CELLS)
-
-
-def test_a_failure_leaves_nothing(client: Client, name: str) -> None:
-    import dask.array
-
-    def broken(block: Any, block_info: Any = None) -> Any:
-        if block_info and block_info[0]["chunk-location"] == (3, 0, 0):
-            raise OSError("the disk is on fire")
-        return block
-
-    cells = dask.array.from_array(CELLS, chunks=(5, 12, 16)).map_blocks(broken, dtype="float32")
-    with pytest.raises(OSError, match="on fire"):
-        xr.Dataset({"t": (DIMS, cells)}).deker.to_collection(client, name, tile_shape=(5, 12, 16))
-    assert name not in client
 
 
 def test_fill_values(client: Client, name: str) -> None:
