@@ -124,7 +124,13 @@ def test_references_bring_nothing_to_the_driver(array: BaseArray) -> None:
     refs = array[:700].read_refs()
     assert [each.part.tile for each in refs] == list(range(12))
     ray.wait([each.ref for each in refs], num_returns=len(refs), fetch_local=False)
-    places = get_object_locations([each.ref for each in refs])
+    limit = time.monotonic() + 10
+    while True:  # Ray hears of where results are a little later than of the results
+        places = get_object_locations([each.ref for each in refs])
+        if all(place["node_ids"] for place in places.values()):
+            break
+        assert time.monotonic() < limit, places
+        time.sleep(0.05)
     assert {each.part.tile: places[each.ref]["node_ids"] for each in refs} == {
         tile: [where[tile]] for tile in range(12)
     }
