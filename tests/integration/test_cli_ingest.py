@@ -63,6 +63,13 @@ def test_names_within_file_names_label_an_axis(fields: Path, uri: str) -> None:
     assert "day: 4, labels 0, 1, 2, 3" in shown["text"]
 
 
+def test_zero_may_mark_missing_cells(fields: Path, uri: str) -> None:
+    shown = told("ingest", uri, fields, "--nodata", 0, "--dry-run")
+    assert "int16, missing ones are 0\n" in shown["text"]
+    assert "has no nodata value" not in shown["text"]
+    assert "has no nodata value" in told("ingest", uri, fields, "--dry-run")["text"]
+
+
 def test_a_broken_input_is_exit_code_1_and_named(fields: Path, uri: str) -> None:
     good = (fields / "day2.npy").read_bytes()
     (fields / "day2.npy").write_bytes(good[:900])

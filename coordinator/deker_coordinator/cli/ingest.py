@@ -164,8 +164,14 @@ def _given(planning: dict[str, Any]) -> dict[str, Any]:
     if crs:
         planning["reproject"] = crs
     attributes = dict(planning.pop("attributes"))
+    # A nodata value of 0 is given, though it equals False.
+    given = {
+        name: value
+        for name, value in planning.items()
+        if value is not None and value is not False and value != ()
+    }
     return {
-        **{name: value for name, value in planning.items() if value not in (None, (), False)},
+        **given,
         **({"attributes": attributes} if attributes else {}),
     }
 
