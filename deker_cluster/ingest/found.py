@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+import numpy as np
+
+from deker_cluster.dtypes import normalize_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
-    import numpy as np
     import numpy.typing as npt
 
     from deker_cluster.ingest.axes import Axis
     from deker_cluster.ingest.plan import Box
 
-__all__ = ["CellReader", "FoundArray", "Georeference", "Reader"]
+__all__ = ["CellReader", "FoundArray", "Georeference", "Reader", "stored_dtype"]
 
 
 class CellReader(Protocol):
@@ -92,3 +94,14 @@ class FoundArray:
     def title(self) -> str:
         """Name for messages."""
         return self.source if self.variable is None else f"{self.source}:{self.variable}"
+
+
+def stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return what cells of a dtype are stored as: truth values as 0 and 1, in our byte order.
+
+    Raises
+    ------
+    DekerArrayTypeError
+        They are no numbers.
+    """
+    return np.dtype("uint8") if dtype.kind == "b" else normalize_dtype(dtype.newbyteorder("="))

@@ -11,11 +11,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from deker_cluster.dtypes import normalize_dtype
 from deker_cluster.errors import DekerValidationError
 from deker_cluster.ingest.axes import Axis, coordinates_of
 from deker_cluster.ingest.files import identity_of, is_remote
-from deker_cluster.ingest.found import FoundArray, Georeference
+from deker_cluster.ingest.found import FoundArray, Georeference, stored_dtype
 from deker_cluster.ingest.nodata import usable_nodata
 from deker_cluster.ingest.optional import needed
 
@@ -72,7 +71,7 @@ class _Cells:
     def read(self, box: Box) -> tuple[npt.NDArray[Any], None]:
         values = np.asarray(self._variable[box].to_numpy())
         # Types of other machines' byte order, and truth values, are numbers here.
-        return values.astype(_stored(values.dtype), copy=False), None
+        return values.astype(stored_dtype(values.dtype), copy=False), None
 
 
 @contextmanager
@@ -92,12 +91,7 @@ def _opened(path: str, unpacked: dict[str, bool] | bool) -> Iterator[Any]:
 def _engine(path: str) -> dict[str, Any]:
     """Return which engine of xarray reads a file, and how; nothing: xarray chooses."""
     if Path(path).is_dir() or PurePath(path).suffix == ".zarr":
-        zarr = needed("zarr", f"reading {path}")
-        if isinstance(zarr.open(path, mode="r"), zarr.Array):
-            raise DekerValidationError(
-                "it is a Zarr array, whose dimensions have no names: ingest the group that it is "
-                "in, or xarray.DataArray(zarr.open(path)[:], dims=[...])"
-            )
+        needed("zarr", f"reading {path}")
         # Warns of stores without consolidated metadata if it is to look for them.
         return {"engine": "zarr", "consolidated": False}
     if is_remote(path):
@@ -138,6 +132,7 @@ def find_gridded(path: str, variables: Sequence[str] | None) -> list[FoundArray]
     DekerValidationError
         There are none, or not all of `variables`; or coordinates that cannot be stored.
     """
+    _refuse_bare_array(path)
     with _opened(path, unpacked=False) as raw:
         unpacked = {
             str(name): any(word in raw[name].attrs for word in _PACKED) for name in raw.variables
@@ -156,6 +151,16 @@ def find_gridded(path: str, variables: Sequence[str] | None) -> list[FoundArray]
             # A Zarr group lists its members in any order.
             for name in sorted(_chosen(dataset, variables))
         ]
+
+
+def _refuse_bare_array(path: str) -> None:
+    if Path(path).is_dir():
+        zarr = needed("zarr", f"reading {path}")
+        if isinstance(zarr.open(path, mode="r"), zarr.Array):
+            raise DekerValidationError(
+                "it is a Zarr array, whose dimensions have no names: ingest the group that it is "
+                "in, or xarray.DataArray(zarr.open(path)[:], dims=[...])"
+            )
 
 
 def find_dataset(source: Any, title: str, variables: Sequence[str] | None) -> list[FoundArray]:
@@ -184,10 +189,6 @@ def find_dataset(source: Any, title: str, variables: Sequence[str] | None) -> li
     ]
 
 
-def _stored(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype("uint8") if dtype.kind == "b" else normalize_dtype(dtype.newbyteorder("="))
-
-
 def _chosen(dataset: Any, variables: Sequence[str] | None) -> list[str]:
     numbers = [
         str(name)
@@ -214,7 +215,7 @@ def _found(
 ) -> FoundArray:
     array = dataset[name]
     notes: list[str] = []
-    dtype = _stored(array.dtype)
+    dtype = stored_dtype(array.dtype)
     if array.dtype.kind == "b":
         notes.append(f"variable {name!r} holds truth values: they are stored as 0 and 1")
     if not array.size:

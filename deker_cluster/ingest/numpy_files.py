@@ -13,11 +13,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from deker_cluster.dtypes import normalize_dtype
 from deker_cluster.errors import DekerValidationError
 from deker_cluster.ingest.axes import Axis
 from deker_cluster.ingest.files import identity_of
-from deker_cluster.ingest.found import FoundArray
+from deker_cluster.ingest.found import FoundArray, stored_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +58,7 @@ class _Cells:
 
     def read(self, box: Box) -> tuple[npt.NDArray[Any], None]:
         cells = np.array(self._array[box])
-        return cells.astype(_stored(cells.dtype), copy=False), None
+        return cells.astype(stored_dtype(cells.dtype), copy=False), None
 
 
 def _mapped(file: IO[bytes]) -> npt.NDArray[Any]:
@@ -76,10 +75,6 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(file)
     return np.lib.format.read_array_header_2_0(file)
-
-
-def _stored(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype("uint8") if dtype.kind == "b" else normalize_dtype(dtype.newbyteorder("="))
 
 
 def find_numpy(
@@ -146,7 +141,7 @@ def _found(
         raise DekerValidationError(
             f"it has {len(shape)} axes, {shape}, dims= names {len(names)}: {', '.join(names)}"
         )
-    stored = _stored(dtype)
+    stored = stored_dtype(dtype)
     return FoundArray(
         source=path,
         name=Path(path).stem,
