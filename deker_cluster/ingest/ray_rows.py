@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deker_cluster.core.manifest import same_file
 from deker_cluster.dimensions import DimensionSchema
 from deker_cluster.errors import DekerIndexError, DekerValidationError
 from deker_cluster.ingest.onto import existing_target
@@ -16,7 +15,7 @@ from deker_cluster.ingest.report import IngestReport
 from deker_cluster.ingest.targets import open_arrays
 from deker_cluster.ingest.tiling import chosen_tile_shape, given_tile_shape
 from deker_cluster.names import validate_collection_name
-from deker_cluster.ray import write
+from deker_cluster.ray.writing import write_rows
 from deker_cluster.schemas import VArraySchema
 
 if TYPE_CHECKING:
@@ -69,38 +68,35 @@ def ingest_rows(
     Raises
     ------
     DekerValidationError
-        The dataset is empty, or the collection makes no sense.
+        The dataset for a new collection is empty, or the collection makes no sense.
     DekerBaseApplicationError
         As :func:`deker_cluster.ray.write`; nothing was written.
     """
     begun = time.monotonic()
     if collection is None:
         raise DekerValidationError("a Ray Dataset has no name: say collection=")
-    rows = dataset.count()
-    if not rows:
-        raise DekerValidationError("the Ray Dataset has no rows, there is nothing to ingest")
     array = _array(client, collection, attributes or {})
     if array is None:
+        # A new array has to know its size: a dataset that is not materialized runs once for that.
+        rows = dataset.count()
+        if not rows:
+            raise DekerValidationError("the Ray Dataset has no rows, there is nothing to ingest")
         name = validate_collection_name(collection)
         cells = _first(dataset, column)
         _require_places(dataset, offset)
         target = _target(name, (rows, *cells.shape), cells.dtype, dims, tile_shape, options)
         array = open_arrays(client, target)[name]
-    registry = array.session.registry
-    before = registry.all_entries(array.id).values
-    write(dataset, array, column=column, offset=offset)
-    after = registry.all_entries(array.id).values
-    written = [tile for tile, new in after.items() if not same_file(before.get(tile), new)]
+    written = write_rows(dataset, array, column, offset)
     grid, dtype = array.tiled.grid, array.dtype
     return IngestReport(
         collection=array.collection,
         arrays={array.collection: array.id},
-        n_inputs=rows,
-        tiles_written=len(written),
+        n_inputs=written.rows,
+        tiles_written=len(written.tiles),
         tiles_skipped=0,
         tiles_empty=0,
         written_bytes=sum(
-            int(np.prod(grid.tile_extent(tile))) * dtype.itemsize for tile in written
+            int(np.prod(grid.tile_extent(tile))) * dtype.itemsize for tile in written.tiles
         ),
         seconds=time.monotonic() - begun,
     )

@@ -30,13 +30,20 @@ _STOPPED_WITHIN_S = 30.0
 """How long tasks of a write that has failed may take to end."""
 
 
-def run(dataset: Any, work: Work, shared: Any) -> list[Change]:
-    """Put all tiles of a dataset's rows in place, and return what the commit has to change.
+def run(dataset: Any, work: Work, shared: Any) -> tuple[list[Change], int]:
+    """Put all tiles of a dataset's rows in place.
 
     Parameters
     ----------
     shared
         Reference of `work` in the object store.
+
+    Returns
+    -------
+    list of Change
+        What the commit has to change.
+    int
+        Number of rows.
 
     Raises
     ------
@@ -56,7 +63,7 @@ def run(dataset: Any, work: Work, shared: Any) -> list[Change]:
         blocks.close()  # ends the dataset's own tasks
         tasks.stop()
         raise
-    return list(tasks.changes.values())
+    return list(tasks.changes.values()), tasks.rows
 
 
 def _blocks(dataset: Any) -> Generator[tuple[Any, tuple[int, int] | None], None, None]:
@@ -85,6 +92,7 @@ class _Tasks:
         """Group -> pieces of complete tiles."""
         self._ready_cells: Counter[int] = Counter()
         self.changes: dict[int, Change] = {}
+        self.rows = 0
 
     def give(self, block: Any, rows: tuple[int, int] | None) -> None:
         """Begin with a block; waits while enough is under way."""
@@ -137,6 +145,7 @@ class _Tasks:
             raise
 
     def _take_up(self, staged: Staged, cells: list[Any]) -> None:
+        self.rows += staged.rows
         for change in staged.changes:
             if change.ordinal in self.changes or change.ordinal in self._waiting:
                 raise self._overlap(change.ordinal)

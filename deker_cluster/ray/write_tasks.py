@@ -109,6 +109,7 @@ class Staged(NamedTuple):
 
     changes: list[Change]
     kept: list[Kept]
+    rows: int
 
 
 def _stage_block(work: Work, block: Any, rows: tuple[int, int] | None) -> Any:
@@ -130,7 +131,7 @@ def _stage_block(work: Work, block: Any, rows: tuple[int, int] | None) -> Any:
     if rows is not None:
         accessor = BlockAccessor.for_block(accessor.slice(*rows))
     if not accessor.num_rows():
-        return [Staged([], []), *[None] * work.groups]
+        return [Staged([], [], 0), *[None] * work.groups]
     names = [work.offset] if isinstance(work.offset, str) else list(work.offset)
     names.append(work.column)
     missing = [name for name in names if name not in accessor.column_names()]
@@ -155,7 +156,7 @@ def _stage_block(work: Work, block: Any, rows: tuple[int, int] | None) -> Any:
             kept.append(Kept(ordinal, source, ends[group], values.shape))
             flat[group].append(values.ravel())
             ends[group] += values.size
-    staged = Staged(work.stage(ready), kept)
+    staged = Staged(work.stage(ready), kept, accessor.num_rows())
     return [staged, *(np.concatenate(cells) if cells else None for cells in flat)]
 
 
@@ -170,7 +171,7 @@ def _stage_kept(work: Work, kept: Sequence[tuple[int, Kept]], *cells: Any) -> St
     pieces: dict[int, list[CellPiece]] = {}
     for number, each in kept:
         pieces.setdefault(each.ordinal, []).append(each.piece(cells[number]))
-    return Staged(work.stage(pieces), [])
+    return Staged(work.stage(pieces), [], 0)
 
 
 # Without a core of their own: the tasks of the dataset may hold all of them until somebody takes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from deker_cluster.dataplane.staging import Change, Place
     from deker_cluster.registry.models import Lease
 
-__all__ = ["write"]
+__all__ = ["Written", "write", "write_rows"]
+
+
+class Written(NamedTuple):
+    """What came of a write."""
+
+    generation: int
+    """Of the array; the present one if there was no row."""
+    rows: int
+    tiles: list[int]
+    """Ordinals of those that are new."""
+
 
 _GROUP_BYTES = 256 << 20
 """Cells of neighbouring tiles whose pieces are kept together: what a task that puts some of them
@@ -86,6 +97,13 @@ def write(
     Exception
         What the dataset's own functions raise. Nothing was changed.
     """
+    return write_rows(dataset, target, column, offset).generation
+
+
+def write_rows(
+    dataset: ray.data.Dataset, target: BaseArray | Subset, column: str, offset: str | Sequence[str]
+) -> Written:
+    """Do what :func:`write` does, and tell more of it."""
     data = ray_data()
     if not isinstance(dataset, data.Dataset):
         raise DekerValidationError(f"a ray.data.Dataset can be written, not {shown(dataset)}")
@@ -142,7 +160,7 @@ def _require_columns(dataset: Any, column: str, names: str | tuple[str, ...]) ->
             )
 
 
-def _commit(dataset: Any, part: Subset, column: str, offset: str | tuple[str, ...]) -> int:
+def _commit(dataset: Any, part: Subset, column: str, offset: str | tuple[str, ...]) -> Written:
     import ray
 
     from deker_cluster.ray.write_run import run
@@ -152,7 +170,10 @@ def _commit(dataset: Any, part: Subset, column: str, offset: str | tuple[str, ..
     pieces = pieces_of(part)
     total_bytes = math.prod(part.shape) * part.dtype.itemsize
 
+    rows, tiles = 0, list[int]()
+
     def put(lease: Lease, places: list[Place]) -> list[Change]:
+        nonlocal rows, tiles
         work = Work(
             target=part,
             column=column,
@@ -166,9 +187,11 @@ def _commit(dataset: Any, part: Subset, column: str, offset: str | tuple[str, ..
             ),
             groups=max(1, min(total_bytes // _GROUP_BYTES, _MOST_GROUPS, len(places))),
         )
-        return run(dataset, work, ray.put(work))
+        changes, rows = run(dataset, work, ray.put(work))
+        tiles = [change.ordinal for change in changes]
+        return changes
 
-    return commit_tiles(
+    generation = commit_tiles(
         array.session,
         array.tiled,
         [piece.ordinal for piece in pieces],
@@ -176,3 +199,4 @@ def _commit(dataset: Any, part: Subset, column: str, offset: str | tuple[str, ..
         bounding_box(array.located(part.selection)),
         untold=True,
     )
+    return Written(generation, rows, tiles)

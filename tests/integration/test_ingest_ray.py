@@ -156,7 +156,7 @@ def test_a_killed_driver_leaves_a_run_that_can_go_on(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # Ray Data warns of itself
-def test_rows_of_a_ray_dataset_become_an_array(cluster: Client) -> None:
+def test_rows_of_a_ray_dataset_become_an_array(cluster: Client, tmp_path: Path) -> None:
     data = pytest.importorskip("ray.data")
     cells = np.arange(12 * 6 * 5, dtype=np.float32).reshape(12, 6, 5)
     dataset = data.from_numpy(cells)
@@ -174,10 +174,18 @@ def test_rows_of_a_ray_dataset_become_an_array(cluster: Client) -> None:
     array = next(iter(cluster.get_collection("rows")))  # type: ignore[arg-type]
     np.testing.assert_array_equal(array[:].read(), cells)
 
-    later = data.from_numpy(cells[:2] + 1000).map_batches(with_place)
+    runs = tmp_path / "runs"
+
+    def noted(batch: dict[str, Any]) -> dict[str, Any]:
+        with runs.open("a") as file:
+            file.write("once\n")
+        return with_place(batch)
+
+    later = data.from_numpy(cells[:2] + 1000).map_batches(noted)
     later = later.rename_columns({"data": "cells"})
     again = ingest(cluster, later, collection=array, column="cells", offset="place")
-    assert again.tiles_written == 1
+    assert (again.n_inputs, again.tiles_written) == (2, 1)
+    assert runs.read_text() == "once\n", "the dataset runs once"
     cells[:2] += 1000
     np.testing.assert_array_equal(array[:].read(), cells)
     with pytest.raises(DekerValidationError, match="no name"):
