@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -89,10 +89,9 @@ def tile_digests(
     known = [
         None
         if digest is None
-        else hashlib.blake2b(
-            f"{digest}\n{[(side.start, side.stop) for side in piece.box]}".encode(),
-            digest_size=DIGEST_BYTES,
-        ).digest()
+        else xxhash.xxh3_128_digest(
+            f"{digest}\n{[(side.start, side.stop) for side in piece.box]}".encode()
+        )
         for piece, digest in zip(pieces, digests, strict=True)
     ]
     found = {}
@@ -100,7 +99,7 @@ def tile_digests(
         parts = [part for number in numbers if (part := known[number]) is not None]
         if len(parts) == len(numbers):
             rule = overlap.encode() if len(parts) > 1 else b""
-            found[tile] = hashlib.blake2b(rule + b"".join(parts), digest_size=DIGEST_BYTES).digest()
+            found[tile] = xxhash.xxh3_128_digest(rule + b"".join(parts))
     return found
 
 

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from deker_cluster.dtypes import plain_int, shown
-from deker_cluster.errors import DekerValidationError
-from deker_cluster.sampling.per_dimension import sizes
+from deker_cluster.sampling.per_dimension import sizes, whole
 from deker_cluster.sampling.samples import Samples
 
 if TYPE_CHECKING:
@@ -75,16 +73,8 @@ class RandomCrops:
 
     def over(self, named_shape: NamedShape) -> CropSamples:
         """See :meth:`.Sampling.over`."""
-        count, seed = plain_int(self.count), plain_int(self.seed)
-        if count is None or count < 1:
-            raise DekerValidationError(
-                f"count, the crops in an epoch, must be a whole number from 1, not "
-                f"{shown(self.count)}"
-            )
-        if seed is None or seed < 0:
-            raise DekerValidationError(
-                f"seed must be a whole number from 0, not {shown(self.seed)}"
-            )
+        count = whole("count, the crops in an epoch,", self.count, 1)
+        seed = whole("seed", self.seed, 0)
         return CropSamples(
             shape=tuple(cells for _, cells in named_shape),
             size=sizes("size", self.size, named_shape),

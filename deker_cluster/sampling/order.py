@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import numpy as np
 
-from deker_cluster.dtypes import plain_int, shown
+from deker_cluster.dtypes import shown
 from deker_cluster.errors import DekerValidationError
 from deker_cluster.sampling.blocks import block_of
+from deker_cluster.sampling.per_dimension import whole
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -96,10 +97,10 @@ class Order:
     drop_last: bool = False
 
     def __attrs_post_init__(self) -> None:
-        _whole("batch", self.batch, 1)
-        _whole("seed", self.seed, 0)
-        _whole("world_size", self.world_size, 1)
-        _whole("rank", self.rank, 0)
+        whole("batch", self.batch, 1)
+        whole("seed", self.seed, 0)
+        whole("world_size", self.world_size, 1)
+        whole("rank", self.rank, 0)
         if self.rank >= self.world_size:
             raise DekerValidationError(
                 f"rank {self.rank} of {self.world_size}: ranks are 0 to {self.world_size - 1}"
@@ -113,7 +114,7 @@ class Order:
                 f"uneven must be 'error', 'drop' or 'pad', not {shown(self.uneven)}"
             )
         if self.buffer is not None:
-            _whole("buffer", self.buffer, 1)
+            whole("buffer", self.buffer, 1)
             if self.buffer % self.batch:
                 near = max(round(self.buffer / self.batch), 1) * self.batch
                 raise DekerValidationError(
@@ -237,11 +238,3 @@ class Order:
             "uneven": self.uneven,
             "drop_last": self.drop_last,
         }
-
-
-def _whole(what: str, value: object, least: int) -> None:
-    found = plain_int(value)
-    if found is None or found < least:
-        raise DekerValidationError(
-            f"{what} must be a whole number from {least}, not {shown(value)}"
-        )

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from deker_cluster.dtypes import plain_int, shown
 from deker_cluster.errors import DekerValidationError
 
-__all__ = ["NamedShape", "PerDimension", "at_least", "numbers", "sizes"]
+__all__ = ["NamedShape", "PerDimension", "at_least", "numbers", "sizes", "whole"]
 
 NamedShape: TypeAlias = tuple[tuple[str, int], ...]
 PerDimension: TypeAlias = Mapping[str, int] | Sequence[int] | int
@@ -93,3 +93,19 @@ def at_least(what: str, name: str, value: int, least: int) -> None:
 
 def _names(named_shape: NamedShape) -> str:
     return ", ".join(repr(name) for name, _ in named_shape)
+
+
+def whole(what: str, value: object, least: int) -> int:
+    """Return a whole number.
+
+    Raises
+    ------
+    DekerValidationError
+        It is none, or less than `least`.
+    """
+    found = plain_int(value)
+    if found is None or found < least:
+        raise DekerValidationError(
+            f"{what} must be a whole number from {least}, not {shown(value)}"
+        )
+    return found

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from deker_cluster.dtypes import plain_int, shown
+from deker_cluster.dtypes import shown
 from deker_cluster.errors import DekerValidationError
+from deker_cluster.sampling.per_dimension import whole
 from deker_cluster.sampling.samples import Part
 from deker_cluster.sampling.windows import Windows
 
@@ -57,9 +58,9 @@ class TimeWindows:
                 f"along: the array has no dimension {shown(self.along)}, only "
                 f"{', '.join(map(repr, names))}"
             )
-        length = _whole("length", self.length, 1)
-        target = _whole("target", self.target, 0)
-        gap = _whole("gap", self.gap, 0)
+        length = whole("length", self.length, 1)
+        target = whole("target", self.target, 0)
+        gap = whole("gap", self.gap, 0)
         if gap and not target:
             raise DekerValidationError("gap: without a target there is nothing to be apart from")
         for what, given in (("size", self.size), ("stride", self.stride)):
@@ -75,19 +76,10 @@ class TimeWindows:
         cells = length + gap + target
         windows = Windows(
             {**self.size, self.along: cells},
-            {**self.stride, self.along: _whole("step", self.step, 1)},
+            {**self.stride, self.along: whole("step", self.step, 1)},
         ).over(named_shape)
         if not target:
             return windows
         axis = names.index(self.along)
         parts = Part(axis, 0, length), Part(axis, length + gap, cells)
         return attrs.evolve(windows, parts=parts)
-
-
-def _whole(what: str, value: object, least: int) -> int:
-    found = plain_int(value)
-    if found is None or found < least:
-        raise DekerValidationError(
-            f"{what} must be a whole number from {least}, not {shown(value)}"
-        )
-    return found

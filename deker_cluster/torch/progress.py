@@ -9,9 +9,9 @@ import attrs
 import torch
 from torch.utils.data import get_worker_info
 
-from deker_cluster.dtypes import plain_int, shown
 from deker_cluster.errors import DekerValidationError
 from deker_cluster.sampling.checkpoint import Checkpoint
+from deker_cluster.sampling.per_dimension import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,9 +53,7 @@ class Progress:
         DekerValidationError
             The epoch is no whole number from 0.
         """
-        found = plain_int(epoch)
-        if found is None or found < 0:
-            raise DekerValidationError(f"epoch must be a whole number from 0, not {shown(epoch)}")
+        found = whole("epoch", epoch, 0)
         if found != self.epoch:
             self._go_to(Checkpoint(epoch=found))
 

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from deker_cluster.dtypes import plain_int, shown
-from deker_cluster.errors import DekerValidationError
 from deker_cluster.sampling.ahead import ahead
 from deker_cluster.sampling.order import Order
+from deker_cluster.sampling.per_dimension import whole
 from deker_cluster.sampling.source import SampleSource
 from deker_cluster.torch.progress import Progress
 from deker_cluster.torch.ranks import rank_and_world_size
@@ -107,11 +106,7 @@ class SampleStream(IterableDataset):  # type: ignore[misc] # PyTorch is not type
         prefetch: int = 2,
         numbers: bool = False,
     ) -> None:
-        depth = plain_int(prefetch)
-        if depth is None or depth < 0:
-            raise DekerValidationError(
-                f"prefetch must be a whole number from 0, not {shown(prefetch)}"
-            )
+        self.prefetch = whole("prefetch", prefetch, 0)
         require_callable(transform=transform, batch_transform=batch_transform)
         rank, world_size = rank_and_world_size(rank, world_size)
         order = Order(
@@ -133,7 +128,6 @@ class SampleStream(IterableDataset):  # type: ignore[misc] # PyTorch is not type
             refused.pop_all()
         self.transform = transform
         self.batch_transform = batch_transform
-        self.prefetch = depth
         self.numbers = numbers
         self.progress = Progress(self._described)
 
