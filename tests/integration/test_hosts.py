@@ -120,7 +120,8 @@ def test_each_host_has_its_own_disk_name_and_processes(network: Network) -> None
     assert (a.disk / "x").read_text() == "a\n"
     assert not (network.mountpoint / "x").exists()
     process = a.start("sleep", "600", log="sleep.log")
-    assert "sleep\x00600" in a.run("sh", "-c", EVERYTHING)[1]
+    # It has begun when nsenter has, which becomes the program a little later.
+    until(lambda: "sleep\x00600" in a.run("sh", "-c", EVERYTHING)[1], "the program did not begin")
     assert "sleep\x00600" not in b.run("sh", "-c", EVERYTHING)[1]
     a.power_off()
     assert process.poll() is not None
