@@ -86,7 +86,7 @@ def _images(
     def make(bases: dict[int, StoredTile]) -> list[TileImage]:
         images = []
         for place in batch:
-            values = _merged(cells[place.ordinal], bases.get(place.ordinal), session)
+            values = _merged(cells[place.ordinal], bases.get(place.ordinal))
             meta = array.tile_meta(place.ordinal, token, replaces=place.base, **whole._asdict())
             images.append(encode_whole(array, values, meta, executor))
         return images
@@ -95,12 +95,13 @@ def _images(
     return using_bases(session, array, partial, make)
 
 
-def _merged(new: TileCells, base: StoredTile | None, session: Session) -> npt.NDArray[Any]:
+def _merged(new: TileCells, base: StoredTile | None) -> npt.NDArray[Any]:
     if base is None or new.valid is None:
         return new.values
     merged = np.empty(new.values.shape, new.values.dtype)
     with base.errors():
         everything = tuple(slice(0, size) for size in merged.shape)
-        read_region(base.index, base.source, everything, merged, verify=session.options.verify)
+        # Always verified: what is damaged must not get new checksums.
+        read_region(base.index, base.source, everything, merged)
     np.copyto(merged, new.values, where=new.valid)
     return merged

@@ -16,6 +16,7 @@ from deker_cluster import Client, HDF5CompressionOpts, HDF5Options
 from deker_cluster.core.manifest import TileEntry
 from deker_cluster.errors import (
     DekerCollectionAlreadyExistsError,
+    DekerIntegrityError,
     DekerTransactionError,
     DekerValidationError,
 )
@@ -30,6 +31,7 @@ from tests.integration.ingest_pieces import (
     plan_of,
     scene,
 )
+from tests.kit.rot import flip_bit, tile_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +83,25 @@ def test_a_second_run_does_nothing(client: Client, tmp_path: Path) -> None:
     assert (second.tiles_written, second.tiles_skipped) == (0, first.tiles_written)
     assert second.written_bytes == 0
     assert versions(array) == before
+
+
+def test_what_is_damaged_gets_no_new_checksums(tmp_path: Path) -> None:
+    address = f"file://{tmp_path / 'data'}"
+    with Client(address) as client:
+        plan = plan_of([scene(tmp_path / "a.npy", 0, (0, 0), np.full((4, 4), 3, np.uint16))])
+        report = carried_out(client, plan)
+        array = array_of(client, report)
+        array[:4].update(9)
+        generation = array.generation
+        entry = TileEntry.unpack(array.session.registry.all_entries(array.id).values[0])
+    path = tile_file(tmp_path / "data", array, 0, entry.version, entry.shards[0])
+    flip_bit(path, path.stat().st_size - 9, 3)
+    np.save(tmp_path / "a.npy", np.full((4, 4), 4, np.uint16))
+    with Client(address, verify=False) as careless:
+        with pytest.raises(DekerIntegrityError, match="does not match its checksum"):
+            carried_out(careless, plan)
+        assert array_of(careless, report).generation == generation
+    await_end(tmp_path / "data")
 
 
 def test_a_changed_input_costs_only_its_tiles(client: Client, tmp_path: Path) -> None:
