@@ -65,7 +65,9 @@ def stage_gathered(
     Raises
     ------
     DekerIndexError
-        Two pieces have a cell in common; or the tile was staged before, with other cells.
+        Two pieces have a cell in common.
+    DekerIntegrityError
+        A tile was staged before, with other cells.
     DekerBaseApplicationError
         Others are those of :func:`.staging.stage_all` and :func:`.bases.using_bases`.
     """
@@ -77,11 +79,16 @@ def stage_gathered(
     try:
         return stage_all(session, array, token, places, make, bulk=bulk)
     except DekerIntegrityError as error:
-        if error.tile is None or not error.what.startswith(f"version {token} "):
+        if not error.what.startswith(f"version {token} "):
             raise
-        raise DekerIndexError(
-            f"tile {error.tile} of array {array.id} was written twice, with different cells: rows "
-            "overlap, or came out differently when a task was run again after a failure"
+        # Not an error after which staged files are discarded: they may be an older registry's.
+        raise DekerIntegrityError(
+            "the tile was written twice, with different cells: rows overlap, or came out "
+            "differently when a task was run again after a failure. If neither can be: "
+            f"{error.what}",
+            error.array,
+            error.tile,
+            error.shard,
         ) from error
 
 

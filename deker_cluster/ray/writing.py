@@ -90,6 +90,8 @@ def write(
         A snapshot, which does not change.
     DekerIndexError
         Rows overlap, leave `target`, are of different shapes; a column is missing.
+    DekerIntegrityError
+        Two blocks give a whole tile, each with other cells.
     DekerArrayTypeError
         Cells that the array's dtype cannot hold, or whose dtype Arrow does not know.
     DekerBaseApplicationError
