@@ -124,8 +124,7 @@ def describe(
 
 def _cells(axis: Axis) -> range | list[int]:
     if isinstance(axis, AxisPoints):
-        cells: list[int] = axis.positions.tolist()
-        return cells
+        return axis.bound
     return range(axis.start, axis.start + axis.count * axis.step, axis.step)
 
 
@@ -223,7 +222,7 @@ def _axis(item: object, dimension: AnyDimension, nearest: Nearest | None) -> tup
     )
     if cells is not None:
         axis = AxisRange(cells.start, len(cells), cells.step if len(cells) > 1 else 1)
-        return axis, _slice_of(axis)
+        return axis, axis.bound
     position = _position(item, dimension, nearest)
     return AxisRange(position, 1, keep=False), position
 
@@ -278,12 +277,6 @@ def _sliced(item: slice, dimension: AnyDimension, nearest: Nearest | None) -> ra
             f"positions 0 to {dimension.size - 1} ({dimension.extent()})"
         )
     return cells
-
-
-def _slice_of(axis: AxisRange) -> slice:
-    stop = axis.start + (axis.count - 1) * axis.step + (1 if axis.step > 0 else -1)
-    # A stop of -1 would mean the last cell.
-    return slice(axis.start, stop if stop >= 0 else None, axis.step if axis.step != 1 else None)
 
 
 def _boundary(bound: object, dimension: AnyDimension, nearest: Nearest | None, step: int) -> int:

@@ -23,21 +23,10 @@ def inner_selection(outer: Selection, start: Sequence[int], shape: Sequence[int]
     """
     boxed = iter(zip(start, shape, strict=True))
     axes = tuple([_inner(axis, *next(boxed)) if axis.keep else axis for axis in outer.axes])
-    return Selection(axes, tuple(map(_bound, axes)))
+    return Selection(axes, tuple([axis.bound for axis in axes]))
 
 
 def _inner(axis: Axis, start: int, count: int) -> Axis:
     if isinstance(axis, AxisPoints):
         return AxisPoints(axis.positions[start : start + count])
     return AxisRange(axis.start + start * axis.step, count, axis.step if count > 1 else 1)
-
-
-def _bound(axis: Axis) -> int | slice | list[int]:
-    if isinstance(axis, AxisPoints):
-        positions: list[int] = axis.positions.tolist()
-        return positions
-    if not axis.keep:
-        return axis.start
-    stop = axis.start + (axis.count - 1) * axis.step + (1 if axis.step > 0 else -1)
-    # A stop of -1 would mean the last cell.
-    return slice(axis.start, stop if stop >= 0 else None, axis.step if axis.step != 1 else None)

@@ -26,6 +26,15 @@ class AxisRange:
     keep: bool = True
     """False: the axis was picked by one position and is dropped from the result."""
 
+    @property
+    def bound(self) -> int | slice:
+        """The same as an index."""
+        if not self.keep:
+            return self.start
+        stop = self.start + (self.count - 1) * self.step + (1 if self.step > 0 else -1)
+        # A stop of -1 would mean the last cell.
+        return slice(self.start, stop if stop >= 0 else None, self.step if self.step != 1 else None)
+
     def ascending(self) -> AxisRange:
         """Return the same cells in ascending order."""
         if self.step > 0:
@@ -66,6 +75,12 @@ class AxisPoints:
     def keep(self) -> bool:
         """Always true: a list of positions keeps its dimension, also one of length 1."""
         return True
+
+    @property
+    def bound(self) -> list[int]:
+        """The same as an index."""
+        bound: list[int] = self.positions.tolist()
+        return bound
 
     @property
     def count(self) -> int:
@@ -131,3 +146,8 @@ class Selection:
     def shape(self) -> tuple[int, ...]:
         """Shape of the result: dimensions picked by one position are dropped."""
         return tuple([axis.count for axis in self.axes if axis.keep])
+
+    @property
+    def kept(self) -> list[int]:
+        """Numbers of the dimensions that the result has."""
+        return [number for number, axis in enumerate(self.axes) if axis.keep]

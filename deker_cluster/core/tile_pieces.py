@@ -77,7 +77,7 @@ def split(grid: TileGrid, located: Selection, asked: Selection) -> list[Piece]:
         _cut(grid, number, *axes)
         for number, axes in enumerate(zip(located.axes, asked.axes, strict=True))
     ]
-    kept = [number for number, axis in enumerate(asked.axes) if axis.keep]
+    kept = asked.kept
     return [
         Piece(
             sum([part.offset for part in parts]),
@@ -109,16 +109,8 @@ def _cut_range(
         axis = AxisRange(
             asked.start + begin * asked.step, count, asked.step if count > 1 else 1, asked.keep
         )
-        pieces.append(_AxisPiece(offset, axis, _bound(axis), slice(begin, end, 1)))
+        pieces.append(_AxisPiece(offset, axis, axis.bound, slice(begin, end, 1)))
     return pieces
-
-
-def _bound(axis: AxisRange) -> int | slice:
-    if not axis.keep:
-        return axis.start
-    stop = axis.start + (axis.count - 1) * axis.step + (1 if axis.step > 0 else -1)
-    # A stop of -1 would mean the last cell.
-    return slice(axis.start, stop if stop >= 0 else None, axis.step if axis.step != 1 else None)
 
 
 def _cut_points(
@@ -141,7 +133,7 @@ def _cut_points(
             _AxisPiece(
                 row * grid.strides[number],
                 axis,
-                axis.positions.tolist(),
+                axis.bound,
                 slice(begin, end, 1) if together else numbers,
             )
         )

@@ -52,13 +52,12 @@ def plan_blocks(
     spans = _spans(samples, selection, grid)
     strides = np.array([_stride(samples.counts, axis) for axis in range(len(samples.counts))])
     placed: dict[str | None, list[npt.NDArray[np.int64]]] = {}
-    kept = [number for number, axis in enumerate(selection.axes) if axis.keep]
     for span in product(*spans):
         tiles = [0]
         for ((first, last), _), stride in zip(span, grid.strides, strict=True):
             tiles = [tile + row * stride for tile in tiles for row in range(first, last + 1)]
         numbers = np.zeros(1, np.int64)
-        for axis, number in enumerate(kept):
+        for axis, number in enumerate(selection.kept):
             numbers = np.add.outer(numbers, span[number][1] * strides[axis]).ravel()
         placed.setdefault(_node_with_most(tiles, nodes, cells), []).append(numbers)
     return {node: _packed(groups, rows_per_block) for node, groups in placed.items()}

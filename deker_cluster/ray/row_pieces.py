@@ -99,12 +99,10 @@ def _offsets(
 ) -> _Offsets:
     rank = len(target.shape)
     if isinstance(offset, tuple):
-        axes = [axis for axis in target.selection.axes if axis.keep]
-        dimensions = target.array.dimensions
-        kept = [d for d, axis in zip(dimensions, target.selection.axes, strict=True) if axis.keep]
+        axes, dimensions = target.selection.axes, target.array.dimensions
         found = [
-            _positions(columns[name], name, dimension, axis)
-            for name, dimension, axis in zip(offset, kept, axes, strict=True)
+            _positions(columns[name], name, dimensions[number], axes[number])
+            for name, number in zip(offset, target.selection.kept, strict=True)
         ]
         return np.stack(found, axis=1)
     given = columns[offset]
