@@ -7,18 +7,15 @@ import math
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from deker_cluster.client import Client
 from deker_cluster.dtypes import shown
-from deker_cluster.errors import DekerURIError
+from deker_cluster.errors import DekerTransactionError, DekerURIError
 from deker_cluster.xarray.address import VARIABLE
 from deker_cluster.xarray.schema import infer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy.typing as npt
     import xarray
 
     from deker_cluster.arrays import BaseArray
@@ -51,6 +48,11 @@ def write_dataset(
         client = Client(storage) if isinstance(storage, str) else storage
         if isinstance(storage, str):
             undoing.callback(client.close)
+        if client.session.transaction is not None:
+            raise DekerTransactionError(
+                "to_collection() makes a collection and commits tile by tile: it cannot be part of "
+                "a transaction; call it before or after"
+            )
         collection = client.create_collection(
             name, inferred.schema, collection_options, retention=retention, replication=replication
         )
@@ -65,21 +67,12 @@ def write_dataset(
     return collection
 
 
-class _TileSink:
-    """What dask writes into: blocks that are one tile each. Can be pickled to its workers."""
-
-    def __init__(self, array: BaseArray) -> None:
-        self._array = array
-
-    def __setitem__(self, index: tuple[slice, ...], cells: npt.ArrayLike) -> None:
-        self._array[index].update(np.asarray(cells))
-
-
 def _write(variables: list[xarray.Variable], arrays: list[BaseArray]) -> None:
     lazily: list[Any] = []
     for variable, array in zip(variables, arrays, strict=True):
         if variable.chunks is not None:
-            lazily.append((variable.data.rechunk(array.schema.grid.tile_shape), _TileSink(array)))
+            # Each block is a tile.
+            lazily.append((variable.data.rechunk(array.schema.grid.tile_shape), array))
             continue
         for box in _boxes(array.schema.grid, array.dtype.itemsize):
             # Of a variable that lies in a file this reads the box alone.
@@ -88,8 +81,8 @@ def _write(variables: list[xarray.Variable], arrays: list[BaseArray]) -> None:
         import dask.array
 
         # Together: what several variables are computed from is computed once.
-        sources, sinks = zip(*lazily, strict=True)
-        dask.array.store(sources, sinks, lock=False)
+        sources, targets = zip(*lazily, strict=True)
+        dask.array.store(sources, targets, lock=False)
 
 
 def _boxes(grid: TileGrid, itemsize_bytes: int) -> Iterator[tuple[slice, ...]]:

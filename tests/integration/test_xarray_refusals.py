@@ -12,6 +12,7 @@ import deker_cluster.xarray  # noqa: F401 - registers Dataset.deker
 from deker_cluster import Client, HDF5Options
 from deker_cluster.errors import (
     DekerCollectionAlreadyExistsError,
+    DekerTransactionError,
     DekerURIError,
     DekerValidationError,
 )
@@ -75,6 +76,8 @@ def test_bad_arguments(client: Client) -> None:
         weather().deker.to_collection(client, "bad", tile_shape={"depth": 4})
     with pytest.raises(DekerValidationError, match="chunks"):
         weather().deker.to_collection(client, "bad", collection_options=HDF5Options(chunks=(1, 1)))
+    with client.transaction(), pytest.raises(DekerTransactionError, match="before or after"):
+        weather().deker.to_collection(client, "bad")
     assert "bad" not in client
 
 
