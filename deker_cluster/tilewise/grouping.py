@@ -72,12 +72,15 @@ def by_node(
 
 def node_bytes(entries: Sequence[bytes | None], shards: ShardTable) -> dict[str, int]:
     """Return how many stored bytes of some tiles lie on each node."""
-    found: Counter[str] = Counter()
+    stored_bytes: Counter[tuple[int, ...]] = Counter()
     for packed in entries:
         if packed is not None:
             entry = TileEntry.unpack(packed)
-            for node in _nodes_of(entry.shards, shards):
-                found[node] += entry.stored_bytes
+            stored_bytes[entry.shards] += entry.stored_bytes
+    found: Counter[str] = Counter()
+    for numbers, size_bytes in stored_bytes.items():
+        for node in _nodes_of(numbers, shards):
+            found[node] += size_bytes
     return dict(found)
 
 
