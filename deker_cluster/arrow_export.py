@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from deker_cluster.subset import Subset
 
-__all__ = ["CPU_DEVICE", "require_arrow", "to_arrow", "to_dlpack"]
+__all__ = ["CPU_DEVICE", "require_arrow", "require_arrow_type", "to_arrow", "to_dlpack"]
 
 CPU_DEVICE: Final = (1, 0)
 """DLPack's type and number of the device in whose memory all parts are read."""
@@ -69,10 +69,21 @@ def require_arrow(subset: Subset) -> None:
             f"{subset!r} is a single cell, Arrow arrays have elements; keep a dimension with a "
             "slice such as array[0:1, 5]"
         )
-    dtype = subset.dtype
+    require_arrow_type(subset.dtype)
+
+
+def require_arrow_type(dtype: np.dtype[Any]) -> None:
+    """Refuse cells that Arrow has no type for.
+
+    Raises
+    ------
+    DekerArrayTypeError
+        Complex numbers, or floats of more than 64 bits.
+    """
     if dtype.kind not in _ARROW_KINDS or dtype.itemsize > np.dtype(np.float64).itemsize:
         raise DekerArrayTypeError(
-            f"Arrow has no {dtype}, which the cells of {subset!r} are; read() gives them as numpy's"
+            f"Arrow has no {dtype}; read() gives such cells as numpy's, or keep their parts in "
+            "arrays of real numbers"
         )
 
 

@@ -10,7 +10,7 @@ from deker_cluster.dtypes import shown
 from deker_cluster.errors import DekerClientError, DekerValidationError
 from deker_cluster.tilewise import grouping
 from deker_cluster.tilewise.methods import Tilewise
-from deker_cluster.tilewise.parts import TilePart, entries_of, part_of, pieces_of
+from deker_cluster.tilewise.parts import TilePart, entries_of, part_of, pieces_of, require_committed
 from deker_cluster.tilewise.running import in_tasks
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def near(cells: Tilewise) -> dict[str, Any]:
         `cells` are none of these.
     DekerClientError
         In library mode there are no nodes.
+    DekerTransactionError
+        In a transaction: tasks would not see what it has written.
     DekerInstanceNotExistsError
         The array has been deleted.
     RegistryUnavailableError
@@ -110,6 +112,7 @@ def _on_ray(cells: Tilewise, what: str) -> Subset:
             f"{what} needs the nodes of a Ray, and file:// works without: open the directory as "
             "deker://./path"
         )
+    require_committed(subset, what)
     return subset
 
 

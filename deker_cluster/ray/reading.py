@@ -6,24 +6,26 @@ import math
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
+from deker_cluster.arrow_export import require_arrow_type
 from deker_cluster.dtypes import plain_int, shown
-from deker_cluster.errors import DekerIndexError, DekerTransactionError, DekerValidationError
+from deker_cluster.errors import DekerIndexError, DekerValidationError
 from deker_cluster.ray.block_planning import plan_blocks
 from deker_cluster.ray.ray_data import ray_data
-from deker_cluster.ray.row_columns import Rows, kept_dimensions, require_arrow
+from deker_cluster.ray.row_columns import Rows
 from deker_cluster.sampling import Windows
 from deker_cluster.sampling.per_dimension import sizes
 from deker_cluster.selectable import Selectable
-from deker_cluster.snapshots import SnapshotSubset
 from deker_cluster.subset import Subset
 from deker_cluster.tilewise.grouping import by_node
-from deker_cluster.tilewise.parts import entries_of, pieces_of
+from deker_cluster.tilewise.parts import entries_of, pieces_of, present
+from deker_cluster.tilewise.running import in_tasks
 
 if TYPE_CHECKING:
     import ray.data
 
     from deker_cluster.sampling.per_dimension import PerDimension
     from deker_cluster.sampling.windows import GridSamples
+    from deker_cluster.snapshots import SnapshotSubset
 
 __all__ = ["read"]
 
@@ -72,7 +74,8 @@ def read(
     column, offset_column
         Names of two columns.
     override_num_blocks
-        About how many blocks there shall be; as many as Ray has cores, or blocks of 64 MiB, else.
+        About how many blocks there shall be; twice as many as Ray has cores, or blocks of 64 MiB,
+        else. Those that a client with a `memory_limit` may not read are divided.
 
     Returns
     -------
@@ -94,11 +97,11 @@ def read(
     DekerTransactionError
         In a transaction: tasks would not see what it has written.
     DekerClientError
-        Ray Data is not installed.
+        Ray Data is not installed, or this process was disconnected from Ray.
     """
     data = ray_data()
     part = _held(source)
-    require_arrow(part.dtype)
+    require_arrow_type(part.dtype)
     blocks = None if override_num_blocks is None else plain_int(override_num_blocks)
     if override_num_blocks is not None and (blocks is None or blocks < 1):
         raise DekerValidationError(
@@ -120,14 +123,7 @@ def _held(source: object) -> SnapshotSubset:
         raise DekerIndexError(
             f"{source!r} has no rows: a dataset needs a dimension, and cells along each"
         )
-    if isinstance(source, SnapshotSubset):
-        return source
-    if source.array.session.transaction is not None:
-        raise DekerTransactionError(
-            "a dataset is read by tasks, which do not see what the transaction has written; read "
-            "a snapshot, or before or after the transaction"
-        )
-    return source.array.snapshot().part(source.selection)
+    return present(source, "read()")
 
 
 def _windows(
@@ -136,7 +132,7 @@ def _windows(
     if remainder not in ("drop", "error"):
         raise DekerValidationError(f'remainder must be "drop" or "error", not {shown(remainder)}')
     dimensions = part.array.dimensions
-    names = [dimensions[number].name for number in kept_dimensions(part.selection.axes)]
+    names = [dimensions[number].name for number in part.selection.kept]
     named_shape = tuple(zip(names, part.shape, strict=True))
     if window is None:
         if stride is not None:
@@ -156,15 +152,16 @@ def _windows(
 
 
 def _dataset(data: Any, rows: Rows, wanted: int | None) -> ray.data.Dataset:
-    # Both import Ray; with Ray Data at hand that is there.
+    # All import Ray; with Ray Data at hand that is there.
     import ray
 
     from deker_cluster.ray.datasource import DekerDatasource
-    from deker_cluster.tilewise.tasks import near_node
+    from deker_cluster.tilewise.tasks import cores_of_nodes, near_node
 
-    if not ray.is_initialized():
-        ray.init()
     part, array = rows.part, rows.part.array
+    if not in_tasks(array.session) and not ray.is_initialized():
+        ray.init()
+    cores = cores_of_nodes()
     pieces = pieces_of(part)
     nodes = by_node(pieces, entries_of(part, pieces), array.session.shards)
     placed = plan_blocks(
@@ -173,11 +170,10 @@ def _dataset(data: Any, rows: Rows, wanted: int | None) -> ray.data.Dataset:
         array.tiled.grid,
         {piece.ordinal: node for node, some in nodes.items() for piece in some},
         {piece.ordinal: math.prod(piece.selection.full_shape) for piece in pieces},
-        _rows_per_block(rows, wanted),
+        _rows_per_block(rows, wanted, sum(cores.values())),
     )
     shared = ray.put(rows)
-    alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-    if len(alive) == 1 or len(placed) > _MOST_NODES:
+    if len(cores) == 1 or len(placed) > _MOST_NODES:
         placed = {None: [block for blocks in placed.values() for block in blocks]}
     with warnings.catch_warnings():
         # Nothing else than ray_remote_args makes tasks wait for a node that is busy, and go
@@ -195,13 +191,12 @@ def _dataset(data: Any, rows: Rows, wanted: int | None) -> ray.data.Dataset:
     return parts[0].union(*parts[1:]) if len(parts) > 1 else parts[0]
 
 
-def _rows_per_block(rows: Rows, wanted: int | None) -> int:
-    import ray
-
-    number = len(rows.samples)
+def _rows_per_block(rows: Rows, wanted: int | None, cores: int) -> int:
+    number, most_bytes = len(rows.samples), _BLOCK_BYTES
     if wanted is not None:
-        return -(-number // wanted)
-    cores = max(int(ray.cluster_resources().get("CPU", 1)), 1)
-    share = -(-number // (_BLOCKS_PER_CORE * cores))
-    least = -(-_LEAST_BLOCK_BYTES // rows.row_bytes)
-    return max(1, min(max(share, least), _BLOCK_BYTES // rows.row_bytes))
+        share, most_bytes = -(-number // wanted), number * rows.row_bytes
+    else:
+        least = -(-_LEAST_BLOCK_BYTES // rows.row_bytes)
+        share = max(-(-number // (_BLOCKS_PER_CORE * max(cores, 1))), least)
+    limit_bytes = rows.part.array.session.options.memory_limit_bytes
+    return max(1, min(share, min(limit_bytes or most_bytes, most_bytes) // rows.row_bytes))

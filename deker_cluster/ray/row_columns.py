@@ -13,8 +13,8 @@ from deker_cluster.core.selection import AxisPoints
 from deker_cluster.dataplane.batch_reading import read_batch
 from deker_cluster.dimensions import TimeDimension
 from deker_cluster.dtypes import shown
-from deker_cluster.errors import DekerArrayTypeError, DekerValidationError
-from deker_cluster.memory import new_array
+from deker_cluster.errors import DekerValidationError
+from deker_cluster.memory import new_array, require_memory
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,27 +24,7 @@ if TYPE_CHECKING:
     from deker_cluster.sampling.windows import GridSamples
     from deker_cluster.snapshots import SnapshotSubset
 
-__all__ = ["Rows", "kept_dimensions", "require_arrow"]
-
-
-def kept_dimensions(axes: tuple[Axis, ...]) -> list[int]:
-    """Return the numbers of the dimensions that a selection's result has."""
-    return [number for number, axis in enumerate(axes) if axis.keep]
-
-
-def require_arrow(dtype: np.dtype[Any]) -> None:
-    """Refuse cells that Arrow has no type for.
-
-    Raises
-    ------
-    DekerArrayTypeError
-        Complex numbers, or floats of more than 64 bits.
-    """
-    if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise DekerArrayTypeError(
-            f"Ray Data keeps its rows as Arrow tensors, and Arrow has no {dtype}; read() such an "
-            "array, or keep its parts in arrays of real numbers"
-        )
+__all__ = ["Rows"]
 
 
 @attrs.frozen(eq=False)
@@ -73,8 +53,8 @@ class Rows:
 
     @property
     def _kept(self) -> list[tuple[Axis, AnyDimension]]:
-        axes, dimensions = self.part.selection.axes, self.part.snapshot.dimensions
-        return [(axes[number], dimensions[number]) for number in kept_dimensions(axes)]
+        selection, dimensions = self.part.selection, self.part.snapshot.dimensions
+        return [(selection.axes[number], dimensions[number]) for number in selection.kept]
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -117,11 +97,13 @@ class Rows:
     def _cells(self, corners: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         part, size = self.part, self.samples.size
         array = part.array
-        out = new_array(
-            (len(corners), *size),
-            part.dtype,
-            lambda: f"{len(corners)} windows of {size} cells of array {array.id}",
-        )
+
+        def what() -> str:
+            return f"{len(corners)} windows of {size} cells of array {array.id}"
+
+        limit_bytes = array.session.options.memory_limit_bytes
+        require_memory(len(corners) * self.row_bytes, limit_bytes, what)
+        out = new_array((len(corners), *size), part.dtype, what)
         selections = [
             array.located(inner_selection(part.selection, corner, size))
             for corner in corners.tolist()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from deker_cluster.arrays import BaseArray
+from deker_cluster.arrow_export import require_arrow_type
 from deker_cluster.core.boxes import bounding_box
 from deker_cluster.core.fixed_manifest import FixedManifest
 from deker_cluster.core.selection import AxisPoints
@@ -16,7 +17,6 @@ from deker_cluster.dataplane.staging import commit_tiles
 from deker_cluster.dtypes import shown
 from deker_cluster.errors import DekerIndexError, DekerSubsetError, DekerValidationError
 from deker_cluster.ray.ray_data import ray_data
-from deker_cluster.ray.row_columns import require_arrow
 from deker_cluster.snapshots import Snapshot, SnapshotSubset
 from deker_cluster.subset import Subset
 from deker_cluster.tilewise.parts import pieces_of
@@ -113,7 +113,7 @@ def write_rows(
     names = _names(part, offset)
     if not isinstance(column, str):
         raise DekerValidationError(f"column is the name of a column, not {shown(column)}")
-    require_arrow(part.dtype)
+    require_arrow_type(part.dtype)
     _require_columns(dataset, column, names)
     return _commit(dataset, part, column, names)
 

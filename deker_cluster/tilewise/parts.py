@@ -16,11 +16,21 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from deker_cluster.core.tile_pieces import Numbers
     from deker_cluster.selectable import Selectable
     from deker_cluster.snapshots import SnapshotSubset
     from deker_cluster.subset import Subset
 
-__all__ = ["TilePart", "entries_of", "held_still", "part_of", "pieces_of"]
+__all__ = [
+    "TilePart",
+    "entries_of",
+    "held_still",
+    "index_of",
+    "part_of",
+    "pieces_of",
+    "present",
+    "require_committed",
+]
 
 
 @attrs.frozen(eq=False)
@@ -59,47 +69,62 @@ def entries_of(subset: Subset, pieces: Sequence[Piece]) -> list[bytes | None]:
 
 def part_of(whole: Selectable[Any], piece: Piece) -> TilePart:
     """Return a piece as a part of the array or snapshot that it was cut from."""
-    place: tuple[Any, ...] = piece.place
-    if not all(isinstance(numbers, slice) for numbers in place):
-        # Several lists in one index would mean the coordinates of points to numpy.
-        place = np.ix_(
-            *(
-                np.arange(numbers.start, numbers.stop) if isinstance(numbers, slice) else numbers
-                for numbers in place
-            )
+    return TilePart(piece.ordinal, whole.part(piece.selection), index_of(piece.place))
+
+
+def index_of(place: Sequence[Numbers]) -> tuple[Any, ...]:
+    """Return a place as numpy's index: to that, several lists are the coordinates of points."""
+    if all(isinstance(numbers, slice) for numbers in place):
+        return tuple(place)
+    return np.ix_(
+        *(
+            np.arange(numbers.start, numbers.stop) if isinstance(numbers, slice) else numbers
+            for numbers in place
         )
-    return TilePart(piece.ordinal, whole.part(piece.selection), place)
+    )
 
 
-@contextlib.contextmanager
-def held_still(subset: Subset, what: str, *, on: bool = False) -> Iterator[SnapshotSubset]:
-    """Give the same cells of one generation, which stays for the time of a ``with`` block.
+def require_committed(subset: Subset, what: str) -> None:
+    """Refuse what works on committed cells, and not on those that a transaction has written.
 
     Parameters
     ----------
     what
-        What is done with them, for errors.
-    on
-        Whether it stays on after the block, until nobody has a part of it any more.
+        The name of it.
 
     Raises
     ------
     DekerTransactionError
-        Inside a transaction: threads and tasks would not see what it has written.
+        Inside a transaction, unless the subset is a snapshot's.
     """
     from deker_cluster.snapshots import SnapshotSubset  # which imports this
 
-    if subset.array.session.transaction is not None:
+    if not isinstance(subset, SnapshotSubset) and subset.array.session.transaction is not None:
         raise DekerTransactionError(
             f"{what} works on committed cells and would not see what the transaction has written; "
-            "call it before or after, or read() here"
+            "call it before or after, or on a snapshot"
         )
+
+
+def present(subset: Subset, what: str) -> SnapshotSubset:
+    """Return the same cells of one generation, which stays until nobody has a part of it any more.
+
+    Raises as :func:`require_committed`.
+    """
+    from deker_cluster.snapshots import SnapshotSubset  # which imports this
+
+    require_committed(subset, what)
     if isinstance(subset, SnapshotSubset):
-        yield subset
-        return
-    snapshot = subset.array.snapshot()
+        return subset
+    return subset.array.snapshot().part(subset.selection)
+
+
+@contextlib.contextmanager
+def held_still(subset: Subset, what: str) -> Iterator[SnapshotSubset]:
+    """Give what :func:`present` returns, for the time of a ``with`` block."""
+    still = present(subset, what)
     try:
-        yield snapshot.part(subset.selection)
+        yield still
     finally:
-        if not on:
-            snapshot.end()
+        if still is not subset:
+            still.snapshot.end()

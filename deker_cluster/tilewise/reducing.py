@@ -12,7 +12,7 @@ from deker_cluster.core.partial_results import How, Reduction, State
 from deker_cluster.dtypes import plain_int, shown
 from deker_cluster.errors import DekerIndexError
 from deker_cluster.memory import require_memory
-from deker_cluster.tilewise.parts import entries_of, held_still, pieces_of
+from deker_cluster.tilewise.parts import entries_of, held_still, index_of, pieces_of
 from deker_cluster.tilewise.running import grouped, run_groups
 
 if TYPE_CHECKING:
@@ -74,11 +74,7 @@ class _Total:
             for axis, numbers in enumerate(piece.place)
         ]
         listed = not all(isinstance(numbers, slice) for numbers in place)
-        if listed:
-            place = list(
-                np.ix_(*(np.r_[each] if isinstance(each, slice) else each for each in place))
-            )
-        index = (*place, ...)  # with the dots a view, also without dimensions
+        index = (*index_of(place), ...)  # with the dots a view, also without dimensions
         views = tuple(array[index] for array in self._state)
         self._reduction.add(views, state)
         if listed:  # then they were copies
@@ -137,8 +133,7 @@ def _corner(place: Sequence[slice | np.ndarray[Any, Any]], axes: tuple[int, ...]
 
 def _axes(axis: object, subset: Subset) -> tuple[int, ...]:
     """Return the numbers of the dimensions to reduce, ascending."""
-    both = zip(subset.array.named_shape, subset.selection.axes, strict=True)
-    names = [name for (name, _), cells in both if cells.keep]
+    names = [subset.array.named_shape[number][0] for number in subset.selection.kept]
     if axis is None:
         return tuple(range(len(names)))
     asked = axis if isinstance(axis, (tuple, list)) else (axis,)

@@ -11,7 +11,7 @@ import attrs
 import ray
 
 from deker_cluster.arrow_export import require_arrow
-from deker_cluster.tilewise.parts import TilePart, entries_of, held_still, part_of, pieces_of
+from deker_cluster.tilewise.parts import TilePart, entries_of, part_of, pieces_of, present
 from deker_cluster.tilewise.running import grouped
 from deker_cluster.tilewise.tasks import result_of, submit
 
@@ -58,13 +58,13 @@ def read_refs(subset: Subset) -> list[TileRef]:
     require_arrow(subset)
     pieces = pieces_of(subset)
     found: dict[int, TileRef] = {}
-    with held_still(subset, "read_refs()", on=True) as still:
-        groups = grouped(still.whole, pieces, entries_of(still, pieces))
-        shared = ray.put((still.whole, _tensors))
-        for task in groups:
-            refs = submit(shared, task, len(task.pieces))
-            if len(task.pieces) == 1:
-                refs = [refs]
-            for piece, ref in zip(task.pieces, refs, strict=True):
-                found[piece.ordinal] = TileRef(part_of(still.whole, piece), ref)
+    still = present(subset, "read_refs()")
+    groups = grouped(still.whole, pieces, entries_of(still, pieces))
+    shared = ray.put((still.whole, _tensors))
+    for task in groups:
+        refs = submit(shared, task, len(task.pieces))
+        if len(task.pieces) == 1:
+            refs = [refs]
+        for piece, ref in zip(task.pieces, refs, strict=True):
+            found[piece.ordinal] = TileRef(part_of(still.whole, piece), ref)
     return [found[piece.ordinal] for piece in pieces]

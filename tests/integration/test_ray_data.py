@@ -315,4 +315,14 @@ def test_a_directory_in_library_mode_is_read_and_written(nodes: Cluster, tmp_pat
         source[:].update(cells)
         deker_ray.write(deker_ray.read(source, window=(5, 5), override_num_blocks=2), target)
         assert np.array_equal(target[:].read(), cells)
+    with Client(f"file://{tmp_path / 'data'}", memory_limit=400) as careful:
+        small = careful.get_collection("library").handle_of(target.id)
+        dataset = deker_ray.read(small, override_num_blocks=1).materialize()
+        rows = [
+            entry.metadata.num_rows
+            for each in dataset.iter_internal_ref_bundles()
+            for entry in each.blocks
+        ]
+        assert sum(rows) == 30
+        assert max(rows) <= 10, "400 bytes are 10 rows"
     LEFT.append(tmp_path / "data")

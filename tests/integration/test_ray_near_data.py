@@ -12,7 +12,12 @@ from ray.experimental import get_object_locations
 
 from deker_cluster import Client, DimensionSchema, HDF5CompressionOpts, HDF5Options, VArraySchema
 from deker_cluster.core.manifest import TileEntry
-from deker_cluster.errors import DekerArrayTypeError, DekerSubsetError, DekerValidationError
+from deker_cluster.errors import (
+    DekerArrayTypeError,
+    DekerSubsetError,
+    DekerTransactionError,
+    DekerValidationError,
+)
 from deker_cluster.ray import by_node, near
 from tests.integration.ray_nodes import several_nodes
 
@@ -158,17 +163,17 @@ def test_what_arrow_does_not_know(client: Client) -> None:
     assert array[:768].reduce("mean") == pytest.approx(expected.mean())
 
 
-def test_own_tasks_run_near_their_part(array: BaseArray) -> None:
+def test_own_tasks_run_near_their_part(client: Client, array: BaseArray) -> None:
     @ray.remote
-    def look(parts: list[TilePart]) -> tuple[str, float]:
-        return here(), float(sum(part.subset.read().sum() for part in parts))
+    def look(parts: list[TilePart]) -> tuple[str, int]:
+        return here(), int(sum(part.subset.read().sum(dtype=np.int64) for part in parts))
 
     part, where = array[: SIDE * 3 // 4], homes(array)
     groups = by_node(part)
     assert {each.tile: group.node_id for group in groups for each in group.parts} == where
     found = ray.get([look.options(**group.options).remote(group.parts) for group in groups])
     assert [node for node, _ in found] == [group.node_id for group in groups]
-    assert sum(total for _, total in found) == cells_of("float32").sum()
+    assert sum(total for _, total in found) == cells_of("int64").sum()
 
     for tile, node in where.items():
         own = array.tile_parts()[tile]
@@ -178,6 +183,12 @@ def test_own_tasks_run_near_their_part(array: BaseArray) -> None:
         DekerValidationError, match=r"near\(\) takes an array.* \.subset of a TilePart"
     ):
         near(array.tile_parts()[0])  # type: ignore[arg-type]
+    with client.transaction():
+        for refused in (near, by_node):
+            with pytest.raises(DekerTransactionError, match="snapshot"):
+                refused(part)
+        with array.snapshot() as snapshot:
+            assert {group.node_id for group in by_node(snapshot)} >= set(where.values())
 
 
 def test_a_failing_function_names_the_tile(array: BaseArray) -> None:

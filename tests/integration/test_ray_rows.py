@@ -18,15 +18,17 @@ from deker_cluster import (
     VArray,
     VArraySchema,
 )
+from deker_cluster.arrow_export import require_arrow_type
 from deker_cluster.dataplane.gathering import CellPiece, stage_gathered
 from deker_cluster.dataplane.staging import Change, Place, commit_tiles
 from deker_cluster.errors import (
     DekerArrayTypeError,
     DekerIndexError,
     DekerIntegrityError,
+    DekerMemoryError,
     DekerValidationError,
 )
-from deker_cluster.ray.row_columns import Rows, require_arrow
+from deker_cluster.ray.row_columns import Rows
 from deker_cluster.ray.row_pieces import pieces_of_rows
 from deker_cluster.sampling import Windows
 from tests.integration.ray_nodes import count_files
@@ -97,6 +99,17 @@ def test_a_block_has_cells_offsets_and_coordinates(array: VArray) -> None:
         assert time == START + timedelta(days=1 + 2 * int(t))
         assert latitude == 10.0 + 0.5 * (24 - y)
     assert "x" not in table.schema.names, "picked by one position"
+
+
+def test_a_block_is_not_larger_than_a_client_may_read(client: Client, array: VArray) -> None:
+    with Client(f"file://{client.root_path}", memory_limit=10_000) as careful:
+        own = careful.get_collection("a").handle_of(array.id)
+        part = own.snapshot()[...]
+        samples = Windows({"time": 1}).over(tuple(array.named_shape))
+        rows = Rows(part, samples, False, "data", "offset")
+        assert rows.table(np.arange(5)).num_rows == 5
+        with pytest.raises(DekerMemoryError, match=r"6 windows .*the client's memory_limit"):
+            rows.table(np.arange(6))
 
 
 def test_steps_of_the_first_dimension_lose_it(array: VArray) -> None:
@@ -222,4 +235,4 @@ def test_overlapping_pieces_and_second_versions_are_refused(client: Client, arra
 @pytest.mark.parametrize("dtype", ["complex64", "complex128", np.longdouble])
 def test_cells_without_an_arrow_type_are_refused(dtype: Any) -> None:
     with pytest.raises(DekerArrayTypeError, match="Arrow has no"):
-        require_arrow(np.dtype(dtype))
+        require_arrow_type(np.dtype(dtype))

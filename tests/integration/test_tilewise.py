@@ -128,6 +128,9 @@ def test_other_refusals(filled: VArray, client: Client) -> None:
         for refused in (lambda: filled.reduce("sum"), lambda: filled.map_tiles(lambda *_: 0)):
             with pytest.raises(DekerTransactionError, match="before or after"):
                 refused()
+        with filled.snapshot() as held:
+            filled[0].update(77)
+            assert held.reduce("max") == 63, "what was committed"
 
 
 def test_all_tiles_are_of_one_generation(root: Path) -> None:
