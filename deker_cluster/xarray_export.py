@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from deker_cluster.subset import Subset
 
-__all__ = ["coordinate_values", "to_xarray"]
+__all__ = ["coordinate_values", "scale_attributes", "to_xarray"]
 
 
 def to_xarray(subset: Subset) -> xarray.DataArray:
@@ -57,7 +57,7 @@ def to_xarray(subset: Subset) -> xarray.DataArray:
     array = subset.array
     coordinates = {
         dimension.name: xarray.Variable(
-            (dimension.name,), coordinate_values(dimension, values), _attributes(dimension)
+            (dimension.name,), coordinate_values(dimension, values), scale_attributes(dimension)
         )
         for dimension, values in zip(array.dimensions, subset.describe().values(), strict=True)
     }
@@ -76,7 +76,8 @@ def to_xarray(subset: Subset) -> xarray.DataArray:
     return exported
 
 
-def _attributes(dimension: Dimension | TimeDimension) -> dict[str, Any]:
+def scale_attributes(dimension: Dimension | TimeDimension) -> dict[str, Any]:
+    """Return what a coordinate's attributes tell of its scale."""
     scale = dimension.scale if isinstance(dimension, Dimension) else None
     return {} if scale is None or scale.name is None else {"long_name": scale.name}
 

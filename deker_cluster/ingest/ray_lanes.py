@@ -13,6 +13,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from deker_cluster.errors import DekerClientError, DekerMemoryError
 from deker_cluster.ingest.group_work import work_on
+from deker_cluster.tilewise.tasks import cores_of_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -33,7 +34,7 @@ class RayLanes:
     """See :class:`.running.Lanes`. Every node must see the inputs under the same paths."""
 
     def __init__(self) -> None:
-        nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        nodes = cores_of_nodes().values()
         self.at_once = max(sum(nodes), 1)
         self.at_once_on_a_node = max([*nodes, 1])
 

@@ -13,6 +13,7 @@ from deker_cluster.xarray.address import VARIABLE
 from deker_cluster.xarray.attributes import DTYPE, VALUE, Attributes, attributes_of
 from deker_cluster.xarray.coordinates import coordinate_array
 from deker_cluster.xarray.lazy_cells import LazyCells
+from deker_cluster.xarray_export import scale_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -138,11 +139,8 @@ def _coordinates(
 ) -> dict[str, xarray.Variable]:
     found = {}
     for dimension in dimensions:
-        attributes = told.coordinates.pop(dimension.name)
+        attributes = {**scale_attributes(dimension), **told.coordinates.pop(dimension.name)}
         values = coordinate_array(dimension, attributes.pop(DTYPE, None))
-        scale = getattr(dimension, "scale", None)
-        if scale is not None and scale.name is not None:
-            attributes.setdefault("long_name", scale.name)
         if values is not None:
             found[dimension.name] = xarray.Variable((dimension.name,), values, attributes)
     for name, attributes in told.coordinates.items():
